@@ -1,0 +1,3 @@
+//! From text to [`ast::Ast`] and back.
+
+pub mod ast;
