@@ -18,15 +18,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adam<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, maximize, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
@@ -61,15 +53,7 @@ rule! {
 
 impl<T: Real> Step<T> for Amsgrad<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, maximize, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
@@ -104,15 +88,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adamw<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, maximize, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
@@ -144,15 +120,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adamax<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, maximize, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         for i in 0..p.len() {
@@ -186,17 +154,7 @@ rule! {
 
 impl<T: Real> Step<T> for Nadam<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            momentum_decay,
-            decoupled_weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled_weight_decay, maximize, .. } = *self;
         self.t += 1;
         let t = self.t as f64;
         let c2 = 1.0 - power(beta2, self.t);
@@ -238,16 +196,7 @@ rule! {
 
 impl<T: Real> Step<T> for Radam<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            decoupled_weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);

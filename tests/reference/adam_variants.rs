@@ -17,14 +17,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adabelief<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
@@ -57,14 +50,7 @@ rule! {
 
 impl<T: Real> Step<T> for Yogi<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
@@ -100,16 +86,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adabound<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            final_lr,
-            gamma,
-            eps,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, final_lr, gamma, eps, weight_decay, .. } = *self;
         self.t += 1;
         let t = self.t as f64;
         let low = final_lr * (1.0 - 1.0 / (gamma * t + 1.0));
@@ -146,26 +123,14 @@ rule! {
 
 impl<T: Real> Step<T> for Adan<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            beta3,
-            eps,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, beta3, eps, weight_decay, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
         let c3 = 1.0 - power(beta3, self.t);
         for i in 0..p.len() {
             let g = g[i];
-            let change = if self.t == 1 {
-                T::of(0.0)
-            } else {
-                g - self.prev[i]
-            };
+            let change = if self.t == 1 { T::of(0.0) } else { g - self.prev[i] };
             let ahead = g + T::of(beta2) * change;
             self.m[i] = T::of(beta1) * self.m[i] + T::of(1.0 - beta1) * g;
             self.d[i] = T::of(beta2) * self.d[i] + T::of(1.0 - beta2) * change;
@@ -197,17 +162,7 @@ rule! {
 
 impl<T: Real> Step<T> for Qhadam<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            nu1,
-            nu2,
-            eps,
-            weight_decay,
-            decoupled_weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, nu1, nu2, eps, weight_decay, decoupled_weight_decay, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
@@ -242,14 +197,7 @@ rule! {
 
 impl<T: Real> Step<T> for Laprop<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, .. } = *self;
         self.t += 1;
         let c1 = 1.0 - power(beta1, self.t);
         let c2 = 1.0 - power(beta2, self.t);
@@ -281,16 +229,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adopt<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            decoupled_weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, .. } = *self;
         self.t += 1;
         let bound = libm::pow(self.t as f64 - 1.0, 0.25);
         for i in 0..p.len() {
@@ -333,18 +272,7 @@ rule! {
 
 impl<T: Real> Step<T> for Ademamix<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            beta3,
-            alpha,
-            t_alpha,
-            t_beta3,
-            eps,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, beta3, alpha, t_alpha, t_beta3, eps, weight_decay, .. } = *self;
         self.t += 1;
         let t = self.t as f64;
         let c1 = 1.0 - power(beta1, self.t);

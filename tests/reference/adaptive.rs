@@ -17,14 +17,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adagrad<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            lr_decay,
-            weight_decay,
-            eps,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, lr_decay, weight_decay, eps, maximize, .. } = *self;
         self.t += 1;
         let rate = lr / (1.0 + lr_decay * (self.t as f64 - 1.0));
         for i in 0..p.len() {
@@ -56,16 +49,7 @@ rule! {
 
 impl<T: Real> Step<T> for Rmsprop<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            alpha,
-            eps,
-            weight_decay,
-            momentum,
-            centered,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, alpha, eps, weight_decay, momentum, centered, maximize, .. } = *self;
         self.t += 1;
         for i in 0..p.len() {
             let mut g = if maximize { -g[i] } else { g[i] };
@@ -103,14 +87,7 @@ rule! {
 
 impl<T: Real> Step<T> for Adadelta<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            rho,
-            eps,
-            weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, rho, eps, weight_decay, maximize, .. } = *self;
         self.t += 1;
         for i in 0..p.len() {
             let mut g = if maximize { -g[i] } else { g[i] };
@@ -142,9 +119,7 @@ rule! {
 
 impl<T: Real> Step<T> for Ftrl<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr, beta, l1, l2, ..
-        } = *self;
+        let Self { lr, beta, l1, l2, .. } = *self;
         self.t += 1;
         for i in 0..p.len() {
             let before = self.n[i].sqrt();

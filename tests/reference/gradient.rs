@@ -17,15 +17,7 @@ rule! {
 
 impl<T: Real> Step<T> for Sgd<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            momentum,
-            dampening,
-            weight_decay,
-            nesterov,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, momentum, dampening, weight_decay, nesterov, maximize, .. } = *self;
         self.t += 1;
         for i in 0..p.len() {
             let mut g = if maximize { -g[i] } else { g[i] };
@@ -33,16 +25,8 @@ impl<T: Real> Step<T> for Sgd<T> {
                 g = g + T::of(weight_decay) * p[i];
             }
             if momentum != 0.0 {
-                self.m[i] = if self.t == 1 {
-                    g
-                } else {
-                    T::of(momentum) * self.m[i] + T::of(1.0 - dampening) * g
-                };
-                g = if nesterov {
-                    g + T::of(momentum) * self.m[i]
-                } else {
-                    self.m[i]
-                };
+                self.m[i] = if self.t == 1 { g } else { T::of(momentum) * self.m[i] + T::of(1.0 - dampening) * g };
+                g = if nesterov { g + T::of(momentum) * self.m[i] } else { self.m[i] };
             }
             p[i] = p[i] - T::of(lr) * g;
         }
@@ -64,15 +48,7 @@ rule! {
 
 impl<T: Real> Step<T> for Asgd<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            lambd,
-            alpha,
-            t0,
-            weight_decay,
-            maximize,
-            ..
-        } = *self;
+        let Self { lr, lambd, alpha, t0, weight_decay, maximize, .. } = *self;
         self.t += 1;
         let done = self.t as f64 - 1.0;
         let eta = lr / libm::pow(1.0 + lambd * lr * done, alpha);
@@ -84,11 +60,7 @@ impl<T: Real> Step<T> for Asgd<T> {
             }
             p[i] = p[i] * T::of(1.0 - lambd * eta);
             p[i] = p[i] - T::of(eta) * g;
-            self.ax[i] = if mu == 1.0 {
-                p[i]
-            } else {
-                self.ax[i] + T::of(mu) * (p[i] - self.ax[i])
-            };
+            self.ax[i] = if mu == 1.0 { p[i] } else { self.ax[i] + T::of(mu) * (p[i] - self.ax[i]) };
         }
     }
 }

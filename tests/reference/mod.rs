@@ -131,6 +131,10 @@ pub trait Step<T> {
 
 /// A rule with its settings and the state of one tensor.
 pub trait Reference<T>: Step<T> {
+    /// The names of the element states.
+    fn states(&self) -> &'static [&'static str];
+    /// The names of the scalar states.
+    fn scalars(&self) -> &'static [&'static str];
     /// An element state by name. It is there from the start, whether or not a step touched it.
     fn state(&self, name: &str) -> Option<&[T]>;
     /// A scalar state by name.
@@ -150,6 +154,7 @@ macro_rules! rule {
         }
     ) => {
         $(#[$doc])*
+        #[allow(dead_code)] // Some hypers only set where a state starts.
         pub struct $Rule<T> {
             t: u64,
             $($hyper: f64,)*
@@ -162,8 +167,6 @@ macro_rules! rule {
             /// Hypers with their defaults; a flag is 0 or 1.
             pub const HYPERS: &'static [(&'static str, f64)] =
                 &[$((stringify!($hyper), $default),)* $((stringify!($flag), 0.0),)*];
-            /// The names of the element states.
-            pub const STATES: &'static [&'static str] = &[$(stringify!($state)),*];
 
             /// The rule before the first step of a tensor of `len` elements.
             pub fn new(hypers: &[(&str, f64)], len: usize) -> Self {
@@ -183,6 +186,12 @@ macro_rules! rule {
         }
 
         impl<T: $crate::reference::Real> $crate::reference::Reference<T> for $Rule<T> {
+            fn states(&self) -> &'static [&'static str] {
+                &[$(stringify!($state)),*]
+            }
+            fn scalars(&self) -> &'static [&'static str] {
+                &[$(stringify!($scalar)),*]
+            }
             fn state(&self, name: &str) -> Option<&[T]> {
                 match name {
                     $(stringify!($state) => Some(&self.$state),)*
@@ -222,14 +231,6 @@ macro_rules! rules {
         pub fn hypers(rule: &str) -> &'static [(&'static str, f64)] {
             match rule {
                 $($name => $Rule::<f64>::HYPERS,)*
-                _ => panic!("no reference for the rule {rule}"),
-            }
-        }
-
-        /// The names of a rule's element states.
-        pub fn states(rule: &str) -> &'static [&'static str] {
-            match rule {
-                $($name => $Rule::<f64>::STATES,)*
                 _ => panic!("no reference for the rule {rule}"),
             }
         }

@@ -18,14 +18,7 @@ rule! {
 
 impl<T: Real> Step<T> for Rprop<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            etaminus,
-            etaplus,
-            step_min,
-            step_max,
-            maximize,
-            ..
-        } = *self;
+        let Self { etaminus, etaplus, step_min, step_max, maximize, .. } = *self;
         self.t += 1;
         for i in 0..p.len() {
             let mut g = if maximize { -g[i] } else { g[i] };
@@ -59,12 +52,7 @@ rule! {
 
 impl<T: Real> Step<T> for Signum<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            momentum,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, momentum, weight_decay, .. } = *self;
         self.t += 1;
         for i in 0..p.len() {
             let mut g = g[i];
@@ -91,13 +79,7 @@ rule! {
 
 impl<T: Real> Step<T> for Lion<T> {
     fn step(&mut self, p: &mut [T], g: &[T]) {
-        let Self {
-            lr,
-            beta1,
-            beta2,
-            weight_decay,
-            ..
-        } = *self;
+        let Self { lr, beta1, beta2, weight_decay, .. } = *self;
         self.t += 1;
         for i in 0..p.len() {
             let g = g[i];
