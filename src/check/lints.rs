@@ -1,0 +1,372 @@
+//! Lints: what is legal and probably a mistake.
+//!
+//! Comes in: a program without errors, and the tree that it came from. Goes out: warnings, less those that an
+//! `# allow(CODE): reason` at the end of their line silences.
+
+use super::Uses;
+use super::program::{BinaryOp, Extent, ExprId, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var};
+use super::range::{ANY, Facts, Known, evaluate};
+use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
+use crate::source::Span;
+use crate::syntax::ast::{Ast, Item, ItemKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) fn lints(program: &Program, uses: &Uses, ast: &Ast) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    unused_declarations(program, uses, &mut found);
+    unused_values(program, &mut found);
+    roots(program, &mut found);
+    zero_over_zero(program, &mut found);
+    // An inlined `def` is looked at once a call: what is wrong in its body is said once.
+    crate::diagnostic::sort(&mut found);
+    found.dedup_by(|a, b| a.code == b.code && a.primary.span == b.primary.span);
+    silence(program, ast, found)
+}
+
+/// Calls `f` with the root of every expression of the statements.
+fn each_expression(stmts: &[Stmt], program: &Program, f: &mut dyn FnMut(ExprId)) {
+    for stmt in stmts {
+        match &stmt.kind {
+            StmtKind::Let(_, value) | StmtKind::Assign(_, value) => f(*value),
+            StmtKind::If(kind, then, otherwise) => {
+                f(if_condition(program, *kind));
+                each_expression(then, program, f);
+                each_expression(otherwise, program, f);
+            }
+        }
+    }
+}
+
+fn if_condition(program: &Program, kind: IfKind) -> ExprId {
+    match kind {
+        IfKind::Plan(id) => program.conditions[id.index()].cond,
+        IfKind::Select(cond) => cond,
+    }
+}
+
+/// The variables that an expression reads, those behind its plan conditions among them.
+fn reads(program: &Program, root: ExprId, f: &mut dyn FnMut(Var)) {
+    for id in program.postorder(root) {
+        match &program.node(id).kind {
+            NodeKind::Read(var) | NodeKind::Old(var) => f(*var),
+            NodeKind::Outcome(condition) => reads(program, program.conditions[condition.index()].cond, f),
+            _ => {}
+        }
+    }
+}
+
+fn unused_declarations(program: &Program, uses: &Uses, found: &mut Vec<Diagnostic>) {
+    for (hyper, used) in program.hypers.iter().zip(&uses.hypers) {
+        if !used {
+            let message = format!("the hyper `{}` is never used", hyper.name);
+            found.push(Diagnostic::new(Code::UnusedHyper, hyper.span, message).help("remove its line, or use it"));
+        }
+    }
+    for (input, used) in program.inputs.iter().zip(&uses.inputs) {
+        if !used {
+            let message = format!("the input `{}` is never used", input.name);
+            found.push(Diagnostic::new(Code::UnusedInput, input.span, message).help("remove its line, or use it"));
+        }
+    }
+    for (name, span, used) in &uses.defs {
+        if !used {
+            let message = format!("the function `{name}` is never called");
+            found.push(Diagnostic::new(Code::UnusedDef, *span, message).help("remove its line, or call it"));
+        }
+    }
+    let mut read = BTreeSet::new();
+    each_expression(&program.body, program, &mut |root| reads(program, root, &mut |var| drop(read.insert(var))));
+    let mut assigned = BTreeSet::new();
+    each_assignment(&program.body, &mut |var| drop(assigned.insert(var)));
+    for (index, state) in program.states.iter().enumerate() {
+        let var = Var::State(StateId(index as u32));
+        if assigned.contains(&var) {
+            continue;
+        }
+        let name = &state.name;
+        found.push(if read.contains(&var) {
+            let message = format!("the state `{name}` is read, but never assigned");
+            Diagnostic::new(Code::StateNeverUpdated, state.span, message)
+                .label("keeps its first value for ever")
+                .help(format!("assign it: `{name} = ...`; a constant is a `hyper`"))
+        } else {
+            let message = format!("the state `{name}` is never used");
+            Diagnostic::new(Code::UnusedState, state.span, message).help("remove its line, or use it")
+        });
+    }
+    if !assigned.contains(&Var::Param) {
+        let span = program.body.last().map_or(Span::new(0, 0), |stmt| stmt.span);
+        found.push(
+            Diagnostic::new(Code::ParameterNeverUpdated, span, "the rule never assigns `p`, so it trains nothing")
+                .label("the last statement")
+                .help("write the update: `p -= lr * ...`"),
+        );
+    }
+}
+
+fn each_assignment(stmts: &[Stmt], f: &mut dyn FnMut(Var)) {
+    for stmt in stmts {
+        match &stmt.kind {
+            StmtKind::Assign(var, _) => f(*var),
+            StmtKind::Let(..) => {}
+            StmtKind::If(_, then, otherwise) => {
+                each_assignment(then, f);
+                each_assignment(otherwise, f);
+            }
+        }
+    }
+}
+
+/// Assignments that no later read can see.
+fn unused_values(program: &Program, found: &mut Vec<Diagnostic>) {
+    let mut live: BTreeSet<Var> = (0..program.states.len()).map(|i| Var::State(StateId(i as u32))).collect();
+    live.insert(Var::Param);
+    let mut unused = Vec::new();
+    live_before(program, &program.body, &mut live, &mut unused);
+    for (var, span) in unused {
+        let name = program.var_name(var);
+        let message = format!("this value of `{name}` is never read");
+        found.push(Diagnostic::new(Code::UnusedValue, span, message).help("remove the statement, or use the value"));
+    }
+}
+
+/// From what is read after the statements to what is read after they began, backwards.
+fn live_before(program: &Program, stmts: &[Stmt], live: &mut BTreeSet<Var>, unused: &mut Vec<(Var, Span)>) {
+    for stmt in stmts.iter().rev() {
+        match &stmt.kind {
+            StmtKind::Let(local, value) => {
+                assign(program, Var::Local(*local), *value, stmt.span, live, unused);
+            }
+            StmtKind::Assign(var, value) => assign(program, *var, *value, stmt.span, live, unused),
+            StmtKind::If(kind, then, otherwise) => {
+                let mut other = live.clone();
+                live_before(program, then, live, unused);
+                live_before(program, otherwise, &mut other, unused);
+                live.append(&mut other);
+                reads(program, if_condition(program, *kind), &mut |var| drop(live.insert(var)));
+            }
+        }
+    }
+}
+
+fn assign(
+    program: &Program,
+    var: Var,
+    value: ExprId,
+    span: Span,
+    live: &mut BTreeSet<Var>,
+    unused: &mut Vec<(Var, Span)>,
+) {
+    if !live.remove(&var) {
+        unused.push((var, span));
+    }
+    reads(program, value, &mut |var| drop(live.insert(var)));
+}
+
+/// What is found out by running the statements over intervals.
+struct Walk<'a> {
+    program: &'a Program,
+    facts: Facts,
+    /// What each state may hold after its assignments.
+    stored: BTreeMap<Var, Known>,
+    visit: &'a mut dyn FnMut(ExprId, &[Known]),
+}
+
+impl Walk<'_> {
+    fn statements(&mut self, stmts: &[Stmt]) {
+        for stmt in stmts {
+            match &stmt.kind {
+                StmtKind::Let(local, value) => self.assign(Var::Local(*local), *value),
+                StmtKind::Assign(var, value) => self.assign(*var, *value),
+                StmtKind::If(kind, then, otherwise) => {
+                    let cond = if_condition(self.program, *kind);
+                    match evaluate(self.program, cond, &self.facts, self.visit) {
+                        Known::Condition(Some(true)) => self.statements(then),
+                        Known::Condition(Some(false)) => self.statements(otherwise),
+                        _ => {
+                            let before = self.facts.vars.clone();
+                            self.statements(then);
+                            let after_then = std::mem::replace(&mut self.facts.vars, before);
+                            self.statements(otherwise);
+                            self.join(after_then);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, var: Var, value: ExprId) {
+        let known = evaluate(self.program, value, &self.facts, self.visit);
+        self.facts.vars.insert(var, known);
+        if let Var::State(_) = var {
+            let stored = self.stored.get(&var).map_or(known, |old| old.or(known));
+            self.stored.insert(var, stored);
+        }
+    }
+
+    /// A variable holds what either block left in it; one that a block does not know is unknown.
+    fn join(&mut self, other: BTreeMap<Var, Known>) {
+        let mine = std::mem::take(&mut self.facts.vars);
+        for (var, known) in other {
+            if let Some(old) = mine.get(&var) {
+                self.facts.vars.insert(var, known.or(*old));
+            }
+        }
+    }
+}
+
+/// Runs the statements from what holds of the states before a step; says what they may store.
+fn walk(
+    program: &Program,
+    mut facts: Facts,
+    states: &BTreeMap<Var, Known>,
+    visit: &mut dyn FnMut(ExprId, &[Known]),
+) -> BTreeMap<Var, Known> {
+    facts.vars.extend(states.clone());
+    facts.old.extend(states.clone());
+    let mut walk = Walk { program, facts, stored: BTreeMap::new(), visit };
+    walk.statements(&program.body);
+    walk.stored
+}
+
+fn initial(program: &Program, facts: &Facts) -> BTreeMap<Var, Known> {
+    let init = |index: usize, init: ExprId| {
+        (Var::State(StateId(index as u32)), evaluate(program, init, facts, &mut |_, _| ()))
+    };
+    program.states.iter().enumerate().map(|(i, state)| init(i, state.init)).collect()
+}
+
+/// A square root of an element value that may be negative.
+fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
+    let facts = Facts::intervals(program);
+    // A state is [0, inf) if its first value is and every assignment keeps it so. All are supposed to be, and those
+    // that are not lose it until the rest holds together.
+    let mut states: BTreeMap<Var, Known> = initial(program, &facts)
+        .into_iter()
+        .map(|(var, known)| match known {
+            Known::Number(low, _) if low >= 0.0 => (var, Known::Number(0.0, f64::INFINITY)),
+            _ => (var, ANY),
+        })
+        .collect();
+    loop {
+        let stored = walk(program, facts.clone(), &states, &mut |_, _| ());
+        let mut changed = false;
+        for (var, known) in stored {
+            let keeps = matches!(known, Known::Number(low, _) if low >= 0.0);
+            if !keeps && states.get(&var).is_some_and(|old| *old != ANY) {
+                states.insert(var, ANY);
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    walk(program, facts, &states, &mut |id, operands| {
+        let node = program.node(id);
+        let NodeKind::Call(Function::Sqrt | Function::Rsqrt, args) = &node.kind else { return };
+        if node.extent != Extent::Element {
+            return;
+        }
+        if let Some(Known::Number(low, _)) = operands.first() {
+            if *low < 0.0 {
+                let operand = program.node(args[0]).span;
+                found.push(
+                    Diagnostic::new(Code::SqrtOfNegative, node.span, "this square root may be of a negative number")
+                        .also(operand, "not known to be at least 0")
+                        .help("write `sqrt(max(..., 0))`, or give the hypers and states in it their intervals and signs"),
+                );
+            }
+        }
+    });
+}
+
+/// A division that is 0/0 in the first step, at the defaults, where the gradient is 0.
+fn zero_over_zero(program: &Program, found: &mut Vec<Diagnostic>) {
+    let mut facts = Facts::defaults(program);
+    for (input, known) in program.inputs.iter().zip(&mut facts.inputs) {
+        if let Some(default) = input.default {
+            *known = evaluate(program, default, &Facts::defaults(program), &mut |_, _| ());
+        }
+    }
+    facts.t = Known::point(1.0);
+    facts.vars.insert(Var::Grad, Known::point(0.0));
+    facts.old.insert(Var::Grad, Known::point(0.0));
+    let states = initial(program, &facts);
+    walk(program, facts, &states, &mut |id, operands| {
+        let node = program.node(id);
+        let is_zero = |known: &Known| known.as_point() == Some(0.0);
+        if let NodeKind::Binary(BinaryOp::Div, above, below) = &node.kind {
+            if is_zero(&operands[0]) && is_zero(&operands[1]) {
+                found.push(
+                    Diagnostic::new(Code::ZeroOverZero, node.span, "this is 0/0 in the first step where the gradient is 0")
+                        .label("NaN at the defaults, with t = 1 and g = 0")
+                        .also(program.node(*above).span, "0")
+                        .also(program.node(*below).span, "0")
+                        .help("add a small `eps` below, or give `eps` a default above 0"),
+                );
+            }
+        }
+    });
+}
+
+/// Drops what `allow` comments silence; an `allow` that silences nothing is itself a finding.
+fn silence(program: &Program, ast: &Ast, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let line = |offset: u32| program.file.line_column(offset).0;
+    let mut allowed = Vec::new();
+    allows(&ast.items, &mut |item, span| {
+        if let Some(allow) = &item.allow {
+            allowed.push((allow, line(span.start)..=line(span.end), false));
+        }
+    });
+    let mut kept: Vec<Diagnostic> = found
+        .into_iter()
+        .filter(|diagnostic| {
+            let at = line(diagnostic.primary.span.start);
+            let mut silenced = false;
+            for (allow, lines, used) in &mut allowed {
+                if lines.contains(&at) && *allow.code.text == *diagnostic.code.slug() {
+                    *used = true;
+                    silenced = true;
+                }
+            }
+            !silenced
+        })
+        .collect();
+    for (allow, _, used) in allowed {
+        if used {
+            continue;
+        }
+        let slug = &*allow.code.text;
+        let is_lint = Code::from_slug(slug).is_some_and(|code| code.severity() == Severity::Warning);
+        let (message, help) = if is_lint {
+            (format!("there is no `{slug}` here to allow"), "remove the comment".to_string())
+        } else {
+            let lints = Code::ALL.iter().filter(|c| c.severity() == Severity::Warning).map(|c| c.slug());
+            let help = match did_you_mean(slug, lints.clone()) {
+                Some(similar) => format!("did you mean `{similar}`?"),
+                None => format!("the lints are {}", lints.collect::<Vec<_>>().join(", ")),
+            };
+            (format!("`{slug}` is not a lint"), help)
+        };
+        kept.push(Diagnostic::new(Code::UnusedAllow, allow.code.span, message).help(help));
+    }
+    kept
+}
+
+/// Calls `f` with every item and the span of its own lines: of a block statement only the line that opens it.
+fn allows<'a>(items: &'a [Item], f: &mut dyn FnMut(&'a Item, Span)) {
+    for item in items {
+        match &item.kind {
+            ItemKind::If { branches, otherwise } => {
+                let end = branches.first().map_or(item.span.end, |b| b.cond.span.end);
+                f(item, Span { start: item.span.start, end });
+                for block in branches.iter().map(|b| &b.block).chain(otherwise) {
+                    allows(&block.items, f);
+                }
+            }
+            _ => f(item, item.span),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! From a syntax tree to a [`Program`]: the only stage that rejects a rule.
+//!
+//! Comes in: [`Parsed`]. Goes out: [`Checked`], a program in which every name is an id, every value has its extent, and
+//! every `def` is inlined, with the lints; or every error of the file, those of the parser among them. A program that
+//! comes out of here can be lowered, planned and compiled without failing. Nothing here knows types of numbers,
+//! rounding or memory.
+//!
+//! The operations of the inlined rule are counted before anything is inlined, so a short file cannot become a long one.
+
+mod expressions;
+mod items;
+mod lints;
+mod names;
+mod print;
+pub mod program;
+mod range;
+
+pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
+pub use program::Program;
+pub(crate) use range::default_value;
+
+use crate::diagnostic::{Code, Diagnostic, Severity, sort};
+use crate::source::Span;
+use crate::syntax::Parsed;
+use crate::syntax::ast::{Ast, FileKind};
+use names::Scopes;
+use program::{ConditionId, Extent, Node};
+use std::sync::Arc;
+
+/// Operations of one rule, every `def` inlined.
+pub const MAX_OPERATIONS: u64 = 4096;
+/// States of one rule.
+pub const MAX_STATES: usize = 64;
+/// Hypers of one rule.
+pub const MAX_HYPERS: usize = 256;
+/// How deep one `def` may call another.
+const MAX_DEF_DEPTH: usize = 64;
+
+/// Branches of one `if`; each `else if` is a block in a block to every later stage.
+const MAX_BRANCHES: usize = 64;
+
+/// A rule without errors.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The rule.
+    pub program: Program,
+    /// What is suspicious about it, sorted by place.
+    pub lints: Vec<Diagnostic>,
+}
+
+/// Checks a parsed file.
+///
+/// # Errors
+/// Every error of the file, sorted by place: those that the parser found, and the checker's own. Lints are among them,
+/// if the errors let them be found.
+///
+/// ```
+/// use updraft::{SourceFile, check::check, syntax::parse};
+/// let file = SourceFile::new("sgd.opt", "optimizer sgd\nhyper lr = 0.1\n\np -= lr * g\n");
+/// let checked = check(&parse(&file)).unwrap();
+/// assert_eq!(checked.program.hypers[0].name.as_ref(), "lr");
+///
+/// let file = SourceFile::new("sgd.opt", "optimizer sgd\nhyper lr = 0.1\n\np -= rl * g\n");
+/// assert_eq!(check(&parse(&file)).unwrap_err()[0].code.slug(), "unknown-name");
+/// ```
+pub fn check(parsed: &Parsed) -> Result<Checked, Vec<Diagnostic>> {
+    let mut checker = Checker::new(parsed);
+    checker.header(&parsed.ast);
+    checker.items(&parsed.ast);
+    let mut diagnostics = parsed.diagnostics.clone();
+    diagnostics.append(&mut checker.diagnostics);
+    let failed = diagnostics.iter().any(|d| d.severity() == Severity::Error);
+    if !failed {
+        let mut lints = lints::lints(&checker.program, &checker.uses, &parsed.ast);
+        lints.append(&mut diagnostics);
+        sort(&mut lints);
+        lints.dedup();
+        return Ok(Checked { program: checker.program, lints });
+    }
+    sort(&mut diagnostics);
+    diagnostics.dedup();
+    Err(diagnostics)
+}
+
+/// The state of one check. It is private to this folder; each file adds the part that its name says.
+struct Checker<'a> {
+    parsed: &'a Parsed,
+    program: Program,
+    diagnostics: Vec<Diagnostic>,
+    scopes: Scopes,
+    defs: Vec<items::Def>,
+    /// Which declared things are read, for the lints that need the tree as written.
+    uses: Uses,
+    /// The extents of the conditions around the statement being checked, outermost first.
+    around: Vec<(Extent, Span)>,
+    /// How many conditions stood around each local's `let`.
+    local_depth: Vec<usize>,
+    /// Whether each local holds a condition.
+    local_ty: Vec<program::Ty>,
+    /// The plan condition whose block is being checked, and which of its blocks.
+    inside: Option<(ConditionId, bool)>,
+    /// What may be named in the expression being checked.
+    place: Place,
+    /// The call whose `def` is being inlined.
+    inlining: Option<Span>,
+    /// The body of the `def` being checked; elsewhere expressions go to the program's arena.
+    template: Option<Vec<Node>>,
+    /// While a `def` is checked: how deep the calls in its body go.
+    def_depth: Option<usize>,
+    /// Operations so far.
+    operations: u64,
+}
+
+/// What may be named in an expression depends on where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// A statement: everything.
+    Statement,
+    /// A hyper's default: earlier hypers.
+    HyperDefault,
+    /// A state's first value: `p` and hypers.
+    Init,
+    /// An input's default: hypers.
+    InputDefault,
+    /// A `require`: hypers.
+    Require,
+    /// The body of a `def`: its parameters, hypers and `t`.
+    DefBody,
+}
+
+impl Place {
+    fn describe(self) -> &'static str {
+        match self {
+            Place::Statement => "a statement",
+            Place::HyperDefault => "the default of a hyper",
+            Place::Init => "the first value of a state",
+            Place::InputDefault => "the default of an input",
+            Place::Require => "a `require`",
+            Place::DefBody => "the body of a `def`",
+        }
+    }
+}
+
+/// What the rule reads, by index of its declaration.
+#[derive(Default)]
+struct Uses {
+    hypers: Vec<bool>,
+    inputs: Vec<bool>,
+    /// The name and place of each `def`, and whether it is called.
+    defs: Vec<(Arc<str>, Span, bool)>,
+}
+
+impl<'a> Checker<'a> {
+    fn new(parsed: &'a Parsed) -> Checker<'a> {
+        let header = parsed.ast.header.as_ref();
+        let program = Program {
+            name: header.map_or_else(|| Arc::from(parsed.file.stem()), |h| h.name.text.clone()),
+            file: parsed.file.clone(),
+            docs: parsed.ast.docs.clone(),
+            hypers: Vec::new(),
+            states: Vec::new(),
+            inputs: Vec::new(),
+            requires: Vec::new(),
+            locals: Vec::new(),
+            nodes: Vec::new(),
+            conditions: Vec::new(),
+            body: Vec::new(),
+        };
+        let mut scopes = Scopes::default();
+        scopes.enter();
+        Checker {
+            parsed,
+            program,
+            diagnostics: Vec::new(),
+            scopes,
+            defs: Vec::new(),
+            uses: Uses::default(),
+            around: Vec::new(),
+            local_depth: Vec::new(),
+            local_ty: Vec::new(),
+            inside: None,
+            place: Place::Statement,
+            inlining: None,
+            template: None,
+            def_depth: None,
+            operations: 0,
+        }
+    }
+
+    /// Reports an error. One that arises while a `def` is inlined also points at the call.
+    fn report(&mut self, mut diagnostic: Diagnostic) {
+        if let Some(call) = self.inlining {
+            diagnostic = diagnostic.also(call, "in the expansion of this call");
+        }
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn not_available(&mut self, span: Span, what: &str) {
+        self.report(
+            Diagnostic::new(Code::NotAvailable, span, format!("{what} is not part of this version"))
+                .label("reserved for a later version")
+                .help("`updraft explain not-available` lists what there is"),
+        );
+    }
+
+    fn header(&mut self, ast: &Ast) {
+        let Some(header) = &ast.header else { return };
+        if header.kind != FileKind::Optimizer {
+            self.not_available(header.span, &format!("a file that holds a {}", header.kind.keyword()));
+        }
+        let stem: String = {
+            use unicode_normalization::UnicodeNormalization;
+            self.parsed.file.stem().nfc().collect()
+        };
+        if *header.name.text != *stem {
+            let named = format!("the file is called `{stem}`, the rule `{}`", header.name.text);
+            self.report(
+                Diagnostic::new(Code::WrongFileName, header.name.span, named)
+                    .label("not the file's stem")
+                    .help(format!("write `{} {stem}`, or rename the file", header.kind.keyword())),
+            );
+        }
+    }
+}

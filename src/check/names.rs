@@ -1,0 +1,78 @@
+//! Which names mean what: the built-in names, and the scopes of a rule's own.
+
+use super::program::{Function, HyperId, InputId, LocalId, StateId};
+use crate::source::Span;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a name of the rule's own stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Symbol {
+    Hyper(HyperId),
+    State(StateId),
+    Input(InputId),
+    Local(LocalId),
+    /// A parameter of the `def` whose body is being checked, by its position.
+    Param(usize),
+    /// A `def`, by its position in file order.
+    Def(usize),
+    /// Declared by something that was rejected: using it is not another error.
+    Broken,
+}
+
+/// The names in force, innermost block last, each with where it was declared.
+#[derive(Default)]
+pub(super) struct Scopes(Vec<BTreeMap<Arc<str>, (Symbol, Span)>>);
+
+impl Scopes {
+    pub(super) fn enter(&mut self) {
+        self.0.push(BTreeMap::new());
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.0.pop();
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<(Symbol, Span)> {
+        self.0.iter().rev().find_map(|scope| scope.get(name).copied())
+    }
+
+    /// Declares a name in the innermost block.
+    pub(super) fn declare(&mut self, name: Arc<str>, symbol: Symbol, span: Span) {
+        if let Some(scope) = self.0.last_mut() {
+            scope.insert(name, (symbol, span));
+        }
+    }
+
+    /// Every name in force, sorted, for did-you-mean.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.0.iter().flat_map(|scope| scope.keys().map(|name| &**name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// Built-in names that are values, in a rule for an optimizer.
+pub(super) const VALUES: &[&str] =
+    &["p", "g", "t", "pi", "inf", "epsilon", "numel", "rank", "rows", "cols"];
+
+/// Functions that fold many values into one. They belong to the language, not yet to this version.
+pub(super) const REDUCTIONS: &[&str] = &["sum", "mean", "norm", "rms", "any", "all", "dot"];
+
+/// Functions that this version reserves without having them.
+pub(super) const RESERVED_FUNCTIONS: &[&str] = &["uniform", "normal", "rademacher", "given", "len", "count"];
+
+/// The function of this name.
+pub(super) fn function(name: &str) -> Option<Function> {
+    Function::NAMED.into_iter().find(|f| f.name() == name)
+}
+
+/// Whether a rule may not declare this name, because the language has it.
+pub(super) fn is_built_in(name: &str) -> bool {
+    VALUES.contains(&name)
+        || REDUCTIONS.contains(&name)
+        || RESERVED_FUNCTIONS.contains(&name)
+        || name == "old"
+        || function(name).is_some()
+}

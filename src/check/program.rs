@@ -1,0 +1,514 @@
+//! [`Program`]: a checked rule. Names are ids, every value has its extent, `def` is inlined.
+//!
+//! Expressions live in one arena in which operands come before the expression that reads them, so that every later
+//! pass is a loop, not a recursion, and no rule can be too deep for the stack.
+
+pub use crate::syntax::ast::{BinaryOp, CompareOp};
+
+use crate::source::{SourceFile, Span};
+use std::sync::Arc;
+
+macro_rules! ids {
+    ($($(#[doc = $doc:literal])* $name:ident;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// As an index into the list that it belongs to.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// One of [`Program::hypers`].
+    HyperId;
+    /// One of [`Program::states`].
+    StateId;
+    /// One of [`Program::inputs`].
+    InputId;
+    /// One of [`Program::locals`].
+    LocalId;
+    /// One of [`Program::nodes`].
+    ExprId;
+    /// One of [`Program::conditions`].
+    ConditionId;
+}
+
+/// How many of a value there are: one a step, one a group, one a tensor, one an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Extent {
+    /// One for all tensors.
+    Model,
+    /// One for each group.
+    Group,
+    /// One for each tensor.
+    Tensor,
+    /// One for each element of each tensor.
+    Element,
+}
+
+impl Extent {
+    /// Every extent, the smallest first.
+    pub const ALL: [Extent; 4] = [Extent::Model, Extent::Group, Extent::Tensor, Extent::Element];
+
+    /// As written after `per`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Extent::Model => "model",
+            Extent::Group => "group",
+            Extent::Tensor => "tensor",
+            Extent::Element => "element",
+        }
+    }
+
+    /// The smallest extent that holds both.
+    pub fn join(self, other: Extent) -> Extent {
+        self.max(other)
+    }
+
+    /// Whether a value of this extent is an f64 computed by scalar code.
+    pub fn is_scalar(self) -> bool {
+        self != Extent::Element
+    }
+}
+
+/// A number or a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Ty {
+    Number,
+    Condition,
+}
+
+/// A checked rule. Only `check` makes one; everything in it is consistent, so later stages cannot fail.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The rule's name.
+    pub name: Arc<str>,
+    /// The file it came from.
+    pub file: SourceFile,
+    /// The comment block before the header.
+    pub docs: Vec<String>,
+    /// In file order.
+    pub hypers: Vec<Hyper>,
+    /// In file order.
+    pub states: Vec<State>,
+    /// In file order.
+    pub inputs: Vec<Input>,
+    /// In file order.
+    pub requires: Vec<Require>,
+    /// Every `let`, in file order.
+    pub locals: Vec<Local>,
+    /// The arena of expressions.
+    pub nodes: Vec<Node>,
+    /// The scalar conditions that decide which code runs over elements: each selects a plan.
+    pub conditions: Vec<Condition>,
+    /// The statements.
+    pub body: Vec<Stmt>,
+}
+
+/// A hyperparameter.
+#[derive(Clone, Debug)]
+pub struct Hyper {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The comment at the end of its line.
+    pub doc: Option<String>,
+    /// Model or Group.
+    pub extent: Extent,
+    /// What it is when it has not been set.
+    pub default: HyperDefault,
+    /// The values that it may take; never on a flag.
+    pub interval: Option<Range>,
+    /// Whether it can be set when building only.
+    pub fixed: bool,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// The default of a hyper.
+#[derive(Clone, Copy, Debug)]
+pub enum HyperDefault {
+    /// A number, which may depend on earlier hypers.
+    Number(ExprId),
+    /// A flag.
+    Flag(bool),
+}
+
+/// The values that a hyper may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// The least.
+    pub low: f64,
+    /// Whether it may be taken.
+    pub low_closed: bool,
+    /// The greatest.
+    pub high: f64,
+    /// Whether it may be taken.
+    pub high_closed: bool,
+    /// Whole numbers only.
+    pub integers: bool,
+}
+
+impl Range {
+    /// Whether `x` lies in it. NaN never does.
+    pub fn contains(&self, x: f64) -> bool {
+        let above = if self.low_closed { x >= self.low } else { x > self.low };
+        let below = if self.high_closed { x <= self.high } else { x < self.high };
+        above && below && (!self.integers || x.fract() == 0.0)
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.integers {
+            write!(f, "{}..", self.low)?;
+            return if self.high == f64::INFINITY { Ok(()) } else { write!(f, "{}", self.high) };
+        }
+        let open = if self.low_closed { '[' } else { '(' };
+        let close = if self.high_closed { ']' } else { ')' };
+        write!(f, "{open}{}, {}{close}", self.low, self.high)
+    }
+}
+
+/// A value that is kept from step to step.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The comment at the end of its line.
+    pub doc: Option<String>,
+    /// One per what.
+    pub extent: Extent,
+    /// Its value before the first step that touches it.
+    pub init: ExprId,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// A scalar that the host gives each step.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The comment at the end of its line.
+    pub doc: Option<String>,
+    /// One per what; never Element.
+    pub extent: Extent,
+    /// What it is if the host gives none.
+    pub default: Option<ExprId>,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// A condition on hypers.
+#[derive(Clone, Debug)]
+pub struct Require {
+    /// What must hold.
+    pub cond: ExprId,
+    /// What is said if it does not.
+    pub message: Arc<str>,
+}
+
+/// A local value.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Its name. Two locals of different blocks may share one.
+    pub name: Arc<str>,
+    /// One per what.
+    pub extent: Extent,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// A scalar condition that meets elements. Its outcome is a fact of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Condition {
+    /// The expression.
+    pub cond: ExprId,
+    /// The condition whose block this one stands in, and the outcome under which it is reached.
+    pub parent: Option<(ConditionId, bool)>,
+}
+
+/// What an expression or an assignment names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Var {
+    /// The parameter.
+    Param,
+    /// The gradient: assigning changes the local value only.
+    Grad,
+    /// A state.
+    State(StateId),
+    /// A local.
+    Local(LocalId),
+}
+
+/// An expression with what is known of it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub kind: NodeKind,
+    /// One per what.
+    pub extent: Extent,
+    /// A number or a condition.
+    pub ty: Ty,
+    /// Where it was written (a `def`'s body: in the `def`).
+    pub span: Span,
+}
+
+/// The kinds of expressions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodeKind {
+    /// A literal, `pi` or `inf`.
+    Number(f64),
+    /// The machine epsilon of the parameter's type.
+    Epsilon,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A hyper that is a number.
+    Hyper(HyperId),
+    /// A hyper that is a flag.
+    Flag(HyperId),
+    /// A scalar from the host.
+    Input(InputId),
+    /// The steps that this tensor has taken, this one included.
+    T,
+    /// The value as it stands.
+    Read(Var),
+    /// The value before the step.
+    Old(Var),
+    /// `-a`
+    Neg(ExprId),
+    /// `not a`
+    Not(ExprId),
+    /// `a + b` and the like; `and`, `or`.
+    Binary(BinaryOp, ExprId, ExprId),
+    /// `a < b`
+    Compare(CompareOp, ExprId, ExprId),
+    /// `a^n` for a literal n of at most 64: multiplications.
+    Power(ExprId, i32),
+    /// A function of its arguments.
+    Call(Function, Vec<ExprId>),
+    /// `if c then a else b`. A scalar condition over element arms is a [`NodeKind::Outcome`].
+    If(ExprId, ExprId, ExprId),
+    /// The outcome of a scalar condition, as elements see it.
+    Outcome(ConditionId),
+    /// The same value, but a source expression of its own: the body of a `def` and each of its arguments.
+    Own(ExprId),
+}
+
+/// The functions of the language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Function {
+    Abs,
+    Sign,
+    Sqrt,
+    Rsqrt,
+    Cbrt,
+    Exp,
+    Log,
+    Tanh,
+    Sigmoid,
+    Sin,
+    Cos,
+    Floor,
+    Ceil,
+    Round,
+    Min,
+    Max,
+    Clamp,
+    Lerp,
+    Fma,
+    Isfinite,
+    /// Written `a^b`.
+    Pow,
+}
+
+impl Function {
+    /// Every function that is called by name.
+    pub const NAMED: [Function; 20] = [
+        Function::Abs,
+        Function::Sign,
+        Function::Sqrt,
+        Function::Rsqrt,
+        Function::Cbrt,
+        Function::Exp,
+        Function::Log,
+        Function::Tanh,
+        Function::Sigmoid,
+        Function::Sin,
+        Function::Cos,
+        Function::Floor,
+        Function::Ceil,
+        Function::Round,
+        Function::Min,
+        Function::Max,
+        Function::Clamp,
+        Function::Lerp,
+        Function::Fma,
+        Function::Isfinite,
+    ];
+
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Function::Abs => "abs",
+            Function::Sign => "sign",
+            Function::Sqrt => "sqrt",
+            Function::Rsqrt => "rsqrt",
+            Function::Cbrt => "cbrt",
+            Function::Exp => "exp",
+            Function::Log => "log",
+            Function::Tanh => "tanh",
+            Function::Sigmoid => "sigmoid",
+            Function::Sin => "sin",
+            Function::Cos => "cos",
+            Function::Floor => "floor",
+            Function::Ceil => "ceil",
+            Function::Round => "round",
+            Function::Min => "min",
+            Function::Max => "max",
+            Function::Clamp => "clamp",
+            Function::Lerp => "lerp",
+            Function::Fma => "fma",
+            Function::Isfinite => "isfinite",
+            Function::Pow => "pow",
+        }
+    }
+
+    /// The names of its arguments, for messages.
+    pub fn params(self) -> &'static [&'static str] {
+        match self {
+            Function::Min | Function::Max | Function::Pow => &["a", "b"],
+            Function::Clamp => &["x", "low", "high"],
+            Function::Lerp => &["a", "b", "weight"],
+            Function::Fma => &["a", "b", "c"],
+            _ => &["x"],
+        }
+    }
+
+    /// Whether elements have it, not only scalars: hardware has an instruction for it.
+    pub fn per_element(self) -> bool {
+        !matches!(
+            self,
+            Function::Cbrt
+                | Function::Exp
+                | Function::Log
+                | Function::Tanh
+                | Function::Sigmoid
+                | Function::Sin
+                | Function::Cos
+                | Function::Pow
+        )
+    }
+
+    /// A number or a condition.
+    pub fn result(self) -> Ty {
+        if self == Function::Isfinite { Ty::Condition } else { Ty::Number }
+    }
+}
+
+/// A statement.
+#[derive(Clone, Debug)]
+pub struct Stmt {
+    /// What it does.
+    pub kind: StmtKind,
+    /// Where it stands; of a block statement, its first line.
+    pub span: Span,
+}
+
+/// The kinds of statements.
+#[derive(Clone, Debug)]
+pub enum StmtKind {
+    /// A new local.
+    Let(LocalId, ExprId),
+    /// A new value of a variable. `x += e` is `x = x + (e)` here.
+    Assign(Var, ExprId),
+    /// Two blocks, of which the condition takes one (each element its own, if it is a condition of elements).
+    If(IfKind, Vec<Stmt>, Vec<Stmt>),
+}
+
+/// How a block statement is decided.
+#[derive(Clone, Copy, Debug)]
+pub enum IfKind {
+    /// A scalar condition around statements on elements: it selects the plan.
+    Plan(ConditionId),
+    /// A condition around scalar statements only, or a condition of elements: each assigned value is selected.
+    Select(ExprId),
+}
+
+impl Program {
+    /// The node of an expression.
+    pub fn node(&self, id: ExprId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// The name of a variable, as written.
+    pub fn var_name(&self, var: Var) -> &str {
+        match var {
+            Var::Param => "p",
+            Var::Grad => "g",
+            Var::State(id) => &self.states[id.index()].name,
+            Var::Local(id) => &self.locals[id.index()].name,
+        }
+    }
+
+    /// The extent of a variable.
+    pub fn var_extent(&self, var: Var) -> Extent {
+        match var {
+            Var::Param | Var::Grad => Extent::Element,
+            Var::State(id) => self.states[id.index()].extent,
+            Var::Local(id) => self.locals[id.index()].extent,
+        }
+    }
+
+    /// The expressions that `root` is made of, itself included, operands before the expression that reads them. (The
+    /// expression behind a [`NodeKind::Outcome`] is not part of it.)
+    pub fn postorder(&self, root: ExprId) -> Vec<ExprId> {
+        let mut reached = std::collections::BTreeSet::from([root]);
+        let mut pending = vec![root];
+        while let Some(id) = pending.pop() {
+            self.node(id).kind.for_each_operand(|operand| {
+                if reached.insert(operand) {
+                    pending.push(operand);
+                }
+            });
+        }
+        // Operands have smaller ids, so the order of ids is an order of evaluation.
+        reached.into_iter().collect()
+    }
+}
+
+impl NodeKind {
+    /// Calls `f` with each operand, in the order written.
+    pub fn for_each_operand(&self, mut f: impl FnMut(ExprId)) {
+        match self {
+            NodeKind::Neg(a) | NodeKind::Not(a) | NodeKind::Power(a, _) | NodeKind::Own(a) => f(*a),
+            NodeKind::Binary(_, a, b) | NodeKind::Compare(_, a, b) => {
+                f(*a);
+                f(*b);
+            }
+            NodeKind::If(c, a, b) => {
+                f(*c);
+                f(*a);
+                f(*b);
+            }
+            NodeKind::Call(_, args) => args.iter().copied().for_each(f),
+            NodeKind::Number(_)
+            | NodeKind::Epsilon
+            | NodeKind::Bool(_)
+            | NodeKind::Hyper(_)
+            | NodeKind::Flag(_)
+            | NodeKind::Input(_)
+            | NodeKind::T
+            | NodeKind::Read(_)
+            | NodeKind::Old(_)
+            | NodeKind::Outcome(_) => {}
+        }
+    }
+}

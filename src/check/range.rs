@@ -1,0 +1,356 @@
+//! What values an expression may have: interval arithmetic over a program.
+//!
+//! Two questions use it. Before any step: may this square root be of a negative number? Then hypers range over their
+//! intervals and states over what [`lints`](super::lints) has found invariant. And: is this division 0/0 in the first
+//! step? Then every hyper is its default, `t` is 1, `g` is 0, and an interval of one point is a known value, computed
+//! with the functions that the engines use.
+//!
+//! NaN is left out of account: an interval holds the values that a number may have if it is one.
+
+use super::program::{BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, NodeKind, Program, Ty, Var};
+use std::collections::BTreeMap;
+
+/// What is known of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Known {
+    /// A number from low to high, both included.
+    Number(f64, f64),
+    /// A condition, and its outcome if there is only one.
+    Condition(Option<bool>),
+}
+
+pub(super) const ANY: Known = Known::Number(f64::NEG_INFINITY, f64::INFINITY);
+
+impl Known {
+    pub(super) fn point(x: f64) -> Known {
+        if x.is_nan() { ANY } else { Known::Number(x, x) }
+    }
+
+    pub(super) fn as_point(self) -> Option<f64> {
+        match self {
+            Known::Number(low, high) if low == high => Some(low),
+            _ => None,
+        }
+    }
+
+    fn bounds(self) -> (f64, f64) {
+        match self {
+            Known::Number(low, high) => (low, high),
+            Known::Condition(_) => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
+    fn outcome(self) -> Option<bool> {
+        match self {
+            Known::Condition(outcome) => outcome,
+            Known::Number(..) => None,
+        }
+    }
+
+    /// What holds of a value that is one or the other.
+    pub(super) fn or(self, other: Known) -> Known {
+        match (self, other) {
+            (Known::Number(a, b), Known::Number(c, d)) => Known::Number(a.min(c), b.max(d)),
+            (Known::Condition(a), Known::Condition(b)) if a == b => self,
+            (Known::Condition(_), _) | (_, Known::Condition(_)) => Known::Condition(None),
+        }
+    }
+}
+
+/// What is known of the leaves of expressions.
+#[derive(Clone)]
+pub(super) struct Facts {
+    pub(super) hypers: Vec<Known>,
+    pub(super) inputs: Vec<Known>,
+    pub(super) t: Known,
+    /// Where a variable is absent, nothing is known of it.
+    pub(super) vars: BTreeMap<Var, Known>,
+    /// Before the step.
+    pub(super) old: BTreeMap<Var, Known>,
+}
+
+impl Facts {
+    /// Each hyper is its default; nothing else is known.
+    pub(super) fn defaults(program: &Program) -> Facts {
+        let mut facts = Facts {
+            hypers: Vec::new(),
+            inputs: vec![ANY; program.inputs.len()],
+            t: Known::Number(1.0, f64::INFINITY),
+            vars: BTreeMap::new(),
+            old: BTreeMap::new(),
+        };
+        for hyper in &program.hypers {
+            let known = match hyper.default {
+                HyperDefault::Flag(flag) => Known::Condition(Some(flag)),
+                HyperDefault::Number(id) => evaluate(program, id, &facts, &mut |_, _| ()),
+            };
+            facts.hypers.push(known);
+        }
+        facts
+    }
+
+    /// Each hyper is anything in its interval.
+    pub(super) fn intervals(program: &Program) -> Facts {
+        let hypers = program.hypers.iter().map(|hyper| match (hyper.default, &hyper.interval) {
+            (HyperDefault::Flag(_), _) => Known::Condition(None),
+            (_, Some(range)) => Known::Number(range.low, range.high),
+            (_, None) => ANY,
+        });
+        Facts { hypers: hypers.collect(), ..Facts::defaults(program) }
+    }
+}
+
+/// The default of a hyper, if it is a number that the defaults of earlier hypers give.
+pub(crate) fn default_value(program: &Program, id: HyperId) -> Option<f64> {
+    Facts::defaults(program).hypers[id.index()].as_point()
+}
+
+/// What is known of `root`. Calls `visit` with each of its nodes and what is known of the node's operands.
+pub(super) fn evaluate(
+    program: &Program,
+    root: ExprId,
+    facts: &Facts,
+    visit: &mut dyn FnMut(ExprId, &[Known]),
+) -> Known {
+    let mut known = BTreeMap::<ExprId, Known>::new();
+    for id in program.postorder(root) {
+        let mut operands = Vec::new();
+        program.node(id).kind.for_each_operand(|operand| operands.push(known[&operand]));
+        let value = node(program, id, &operands, facts, visit);
+        visit(id, &operands);
+        known.insert(id, value);
+    }
+    known[&root]
+}
+
+fn node(
+    program: &Program,
+    id: ExprId,
+    of: &[Known],
+    facts: &Facts,
+    visit: &mut dyn FnMut(ExprId, &[Known]),
+) -> Known {
+    let var = |vars: &BTreeMap<Var, Known>, var: &Var| {
+        let unknown = if program.node(id).ty == Ty::Condition { Known::Condition(None) } else { ANY };
+        vars.get(var).copied().unwrap_or(unknown)
+    };
+    match &program.node(id).kind {
+        NodeKind::Number(x) => Known::point(*x),
+        NodeKind::Epsilon => Known::Number(f64::EPSILON, f64::from(f32::EPSILON)),
+        NodeKind::Bool(b) => Known::Condition(Some(*b)),
+        NodeKind::Hyper(id) | NodeKind::Flag(id) => facts.hypers[id.index()],
+        NodeKind::Input(id) => facts.inputs[id.index()],
+        NodeKind::T => facts.t,
+        NodeKind::Read(v) => var(&facts.vars, v),
+        NodeKind::Old(v) => var(&facts.old, v),
+        NodeKind::Own(_) => of[0],
+        NodeKind::Outcome(condition) => {
+            evaluate(program, program.conditions[condition.index()].cond, facts, visit)
+        }
+        NodeKind::Not(_) => Known::Condition(of[0].outcome().map(|b| !b)),
+        NodeKind::Neg(_) => {
+            let (low, high) = of[0].bounds();
+            Known::Number(-high, -low)
+        }
+        NodeKind::Binary(BinaryOp::And, ..) => Known::Condition(match (of[0].outcome(), of[1].outcome()) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }),
+        NodeKind::Binary(BinaryOp::Or, ..) => Known::Condition(match (of[0].outcome(), of[1].outcome()) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        }),
+        NodeKind::Binary(op, a, b) => {
+            let square = *op == BinaryOp::Mul && same(program, *a, *b);
+            binary(*op, of[0], of[1], square)
+        }
+        NodeKind::Compare(op, ..) => Known::Condition(compare(*op, of[0].bounds(), of[1].bounds())),
+        NodeKind::Power(_, n) => power(of[0], *n),
+        NodeKind::If(..) => match of[0].outcome() {
+            Some(true) => of[1],
+            Some(false) => of[2],
+            None => of[1].or(of[2]),
+        },
+        NodeKind::Call(function, _) => call(*function, of),
+    }
+}
+
+/// Whether two expressions are the same text over the same variables, so that their product is a square.
+fn same(program: &Program, a: ExprId, b: ExprId) -> bool {
+    let mut pairs = vec![(a, b)];
+    while let Some((a, b)) = pairs.pop() {
+        if a == b {
+            continue;
+        }
+        let (x, y) = (&program.node(a).kind, &program.node(b).kind);
+        let (mut xs, mut ys) = (Vec::new(), Vec::new());
+        x.for_each_operand(|id| xs.push(id));
+        y.for_each_operand(|id| ys.push(id));
+        let alike = match (x, y) {
+            (NodeKind::Binary(p, ..), NodeKind::Binary(q, ..)) => p == q,
+            (NodeKind::Call(p, _), NodeKind::Call(q, _)) => p == q,
+            (NodeKind::Power(_, p), NodeKind::Power(_, q)) => p == q,
+            (NodeKind::Neg(_), NodeKind::Neg(_)) | (NodeKind::Own(_), NodeKind::Own(_)) => true,
+            _ => xs.is_empty() && x == y,
+        };
+        if !alike || xs.len() != ys.len() {
+            return false;
+        }
+        pairs.extend(xs.into_iter().zip(ys));
+    }
+    true
+}
+
+fn binary(op: BinaryOp, a: Known, b: Known, square: bool) -> Known {
+    if let (Some(x), Some(y)) = (a.as_point(), b.as_point()) {
+        return Known::point(match op {
+            BinaryOp::Add => x + y,
+            BinaryOp::Sub => x - y,
+            BinaryOp::Mul => x * y,
+            BinaryOp::Div => x / y,
+            _ => return ANY,
+        });
+    }
+    let ((al, ah), (bl, bh)) = (a.bounds(), b.bounds());
+    match op {
+        BinaryOp::Add => number(al + bl, ah + bh),
+        BinaryOp::Sub => number(al - bh, ah - bl),
+        BinaryOp::Mul if square => number(0.0, (al * al).max(ah * ah)),
+        BinaryOp::Mul => products([(al, bl), (al, bh), (ah, bl), (ah, bh)]),
+        BinaryOp::Div if bl > 0.0 || bh < 0.0 => {
+            let quotients = [al / bl, al / bh, ah / bl, ah / bh];
+            number(least(&quotients), greatest(&quotients))
+        }
+        // Zero may be divided by: a quotient of numbers that are never negative is never negative (or NaN).
+        BinaryOp::Div if bl >= 0.0 && al >= 0.0 => number(0.0, f64::INFINITY),
+        BinaryOp::Div if bl >= 0.0 && ah <= 0.0 => number(f64::NEG_INFINITY, 0.0),
+        BinaryOp::Rem if bl > 0.0 => number(0.0, bh),
+        _ => ANY,
+    }
+}
+
+/// An interval; a bound that is NaN is unknown.
+fn number(low: f64, high: f64) -> Known {
+    Known::Number(
+        if low.is_nan() { f64::NEG_INFINITY } else { low },
+        if high.is_nan() { f64::INFINITY } else { high },
+    )
+}
+
+fn products(pairs: [(f64, f64); 4]) -> Known {
+    // A bound is approached, so 0 times an infinite bound is 0 here.
+    let products = pairs.map(|(x, y)| if x == 0.0 || y == 0.0 { 0.0 } else { x * y });
+    number(least(&products), greatest(&products))
+}
+
+fn least(xs: &[f64]) -> f64 {
+    xs.iter().copied().fold(f64::INFINITY, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) })
+}
+
+fn greatest(xs: &[f64]) -> f64 {
+    xs.iter().copied().fold(f64::NEG_INFINITY, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
+}
+
+fn compare(op: CompareOp, (al, ah): (f64, f64), (bl, bh): (f64, f64)) -> Option<bool> {
+    let less = if ah < bl { Some(true) } else if al >= bh { Some(false) } else { None };
+    let greater = if al > bh { Some(true) } else if ah <= bl { Some(false) } else { None };
+    match op {
+        CompareOp::Lt => less,
+        CompareOp::Ge => less.map(|b| !b),
+        CompareOp::Gt => greater,
+        CompareOp::Le => greater.map(|b| !b),
+        CompareOp::Eq | CompareOp::Ne => {
+            let equal = if al == ah && bl == bh && al == bl {
+                Some(true)
+            } else if ah < bl || bh < al {
+                Some(false)
+            } else {
+                None
+            };
+            if op == CompareOp::Eq { equal } else { equal.map(|b| !b) }
+        }
+    }
+}
+
+fn power(a: Known, n: i32) -> Known {
+    if let Some(x) = a.as_point() {
+        return Known::point(libm::pow(x, f64::from(n)));
+    }
+    let (low, high) = a.bounds();
+    let positive = match n.unsigned_abs() {
+        0 => Known::point(1.0),
+        n => {
+            let at = |x: f64| libm::pow(x, f64::from(n));
+            match n % 2 {
+                0 if low >= 0.0 => number(at(low), at(high)),
+                0 if high <= 0.0 => number(at(high), at(low)),
+                0 => number(0.0, at(low).max(at(high))),
+                _ => number(at(low), at(high)),
+            }
+        }
+    };
+    if n >= 0 { positive } else { binary(BinaryOp::Div, Known::point(1.0), positive, false) }
+}
+
+fn call(function: Function, of: &[Known]) -> Known {
+    let (low, high) = of[0].bounds();
+    let monotonic = |f: fn(f64) -> f64| number(f(low), f(high));
+    match function {
+        Function::Abs if low >= 0.0 => of[0],
+        Function::Abs => number(if high < 0.0 { -high } else { 0.0 }, high.max(-low)),
+        Function::Sign if low == high && low == 0.0 => of[0],
+        Function::Sign => {
+            number(if low > 0.0 { 1.0 } else if low == 0.0 { 0.0 } else { -1.0 }, if high > 0.0 { 1.0 } else { 0.0 })
+        }
+        Function::Sqrt => number(libm::sqrt(low.max(0.0)), libm::sqrt(high.max(0.0))),
+        Function::Rsqrt => {
+            binary(BinaryOp::Div, Known::point(1.0), call(Function::Sqrt, of), false)
+        }
+        Function::Cbrt => monotonic(libm::cbrt),
+        Function::Exp => monotonic(libm::exp),
+        Function::Log => number(libm::log(low.max(0.0)), libm::log(high.max(0.0))),
+        Function::Tanh => monotonic(libm::tanh),
+        Function::Sigmoid => number(0.0, 1.0),
+        Function::Sin | Function::Cos => number(-1.0, 1.0),
+        Function::Floor => monotonic(f64::floor),
+        Function::Ceil => monotonic(f64::ceil),
+        Function::Round => monotonic(f64::round_ties_even),
+        Function::Min => minimum(of[0], of[1]),
+        Function::Max => maximum(of[0], of[1]),
+        Function::Clamp => minimum(maximum(of[0], of[1]), of[2]),
+        Function::Lerp => {
+            let difference = binary(BinaryOp::Sub, of[1], of[0], false);
+            let sum = binary(BinaryOp::Add, of[0], binary(BinaryOp::Mul, of[2], difference, false), false);
+            // With a weight from 0 to 1 the result lies between its ends.
+            match of[2] {
+                Known::Number(w, x) if w >= 0.0 && x <= 1.0 && sum.as_point().is_none() => of[0].or(of[1]),
+                _ => sum,
+            }
+        }
+        Function::Fma => {
+            binary(BinaryOp::Add, binary(BinaryOp::Mul, of[0], of[1], false), of[2], false)
+        }
+        Function::Isfinite => Known::Condition(None),
+        Function::Pow => match (of[0], of[1]) {
+            (Known::Number(x, y), Known::Number(n, m)) if x == y && n == m => Known::point(libm::pow(x, n)),
+            // From 0 to 1 to a positive power stays there.
+            (Known::Number(x, y), Known::Number(n, _)) if x >= 0.0 && y <= 1.0 && n >= 0.0 => {
+                number(0.0, if x == y && x < 1.0 { libm::pow(x, n) } else { 1.0 })
+            }
+            (Known::Number(x, _), _) if x >= 0.0 => number(0.0, f64::INFINITY),
+            _ => ANY,
+        },
+    }
+}
+
+fn minimum(a: Known, b: Known) -> Known {
+    let ((al, ah), (bl, bh)) = (a.bounds(), b.bounds());
+    number(al.min(bl), ah.min(bh))
+}
+
+fn maximum(a: Known, b: Known) -> Known {
+    let ((al, ah), (bl, bh)) = (a.bounds(), b.bounds());
+    number(al.max(bl), ah.max(bh))
+}

@@ -1,0 +1,224 @@
+//! [`Region`]: scalar code, and the one evaluator that every engine runs it with.
+//!
+//! Comes in: the scalar instructions of a lowered step, and what is wanted of them. Goes out: straight-line f64 code,
+//! cut into [`Level`]s by how often each part has to run. All arithmetic is f64 with the pinned `libm`, in the order
+//! written; nothing here depends on the host.
+
+use super::eval::{Scalar, apply_scalar};
+use super::op::{Op, Type, Value};
+use super::print::print_op;
+use super::step::{Source, StepInst, Target};
+use crate::check::program::{Extent, Program, StateId};
+use std::fmt::Write as _;
+
+/// How often a part of a region runs. A part reads values of its own level and of those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Level {
+    /// Once a step.
+    Model,
+    /// Once a group.
+    Group,
+    /// Once for the tensors of a group that have taken equally many steps.
+    Steps,
+    /// Once a tensor.
+    Tensor,
+}
+
+impl Level {
+    const ALL: [Level; 4] = [Level::Model, Level::Group, Level::Steps, Level::Tensor];
+
+    /// As printed.
+    fn name(self) -> &'static str {
+        match self {
+            Level::Model => "once a step",
+            Level::Group => "once a group",
+            Level::Steps => "once a group and t",
+            Level::Tensor => "once a tensor",
+        }
+    }
+}
+
+/// Straight-line scalar code.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    insts: Vec<ScalarInst>,
+    types: Vec<Type>,
+    /// Where each level ends.
+    ends: [usize; 4],
+    /// The values that it is run for.
+    pub outputs: Vec<Value>,
+    /// The names of what the stores change, for printing.
+    names: Vec<(StateId, String)>,
+    sources: Vec<(Source, String)>,
+}
+
+/// One instruction of a region.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ScalarInst {
+    /// A value from outside.
+    Source(Source),
+    /// A pure operation.
+    Op(Op),
+    /// What a scalar state is after the step.
+    Store(StateId, Value),
+}
+
+impl Region {
+    /// The scalar code of a step: its stores to scalar states, and what `outputs` (values of the step) need.
+    pub fn new(insts: &[StepInst], values: &[(Extent, Type)], outputs: Vec<Value>, program: &Program) -> Region {
+        let mut needed = vec![false; insts.len()];
+        outputs.iter().for_each(|v| needed[v.index()] = true);
+        let mut levels = vec![Level::Model; insts.len()];
+        for (index, inst) in insts.iter().enumerate() {
+            let mut level = match inst {
+                StepInst::Source(Source::T) => Level::Steps,
+                StepInst::Store(Target::Scalar(id), _) => level_of(program.states[id.index()].extent),
+                StepInst::Source(_) => level_of(values[index].0),
+                _ => Level::Model,
+            };
+            inst.for_each_operand(|v| level = level.max(levels[v.index()]));
+            levels[index] = level;
+        }
+        for (index, inst) in insts.iter().enumerate().rev() {
+            needed[index] |= matches!(inst, StepInst::Store(Target::Scalar(_), _));
+            if needed[index] {
+                inst.for_each_operand(|v| needed[v.index()] = true);
+            }
+        }
+        let mut region = Region {
+            insts: Vec::new(),
+            types: Vec::new(),
+            ends: [0; 4],
+            outputs: Vec::new(),
+            names: Vec::new(),
+            sources: Vec::new(),
+        };
+        let mut place = vec![Value(0); insts.len()];
+        for (end, level) in Level::ALL.into_iter().enumerate() {
+            for (index, inst) in insts.iter().enumerate().filter(|(i, _)| needed[*i] && levels[*i] == level) {
+                let at = |v: Value| place[v.index()];
+                let inst = match *inst {
+                    StepInst::Source(source) => {
+                        region.sources.push((source, source.text(program)));
+                        ScalarInst::Source(source)
+                    }
+                    StepInst::Op(op) => ScalarInst::Op(op.map_operands(at)),
+                    StepInst::Store(Target::Scalar(id), v) => {
+                        region.names.push((id, program.states[id.index()].name.to_string()));
+                        ScalarInst::Store(id, at(v))
+                    }
+                    // Arrays never feed scalars without a reduction.
+                    StepInst::Load(_) | StepInst::Round(_) | StepInst::Store(Target::Array(_), _) => continue,
+                };
+                place[index] = Value(region.insts.len() as u32);
+                region.insts.push(inst);
+                region.types.push(values[index].1);
+            }
+            region.ends[end] = region.insts.len();
+        }
+        region.outputs = outputs.into_iter().map(|v| place[v.index()]).collect();
+        region
+    }
+
+    /// How many registers a run needs.
+    pub fn len(&self) -> usize {
+        self.insts.len()
+    }
+
+    /// Whether there is nothing to run.
+    pub fn is_empty(&self) -> bool {
+        self.insts.is_empty()
+    }
+
+    /// The level of a value.
+    pub fn level(&self, v: Value) -> Level {
+        let end = self.ends.iter().position(|end| v.index() < *end).unwrap_or(Level::ALL.len() - 1);
+        Level::ALL[end]
+    }
+
+    /// Whether anything runs once a tensor.
+    pub fn has_tensor_level(&self) -> bool {
+        self.ends[3] > self.ends[2]
+    }
+
+    /// The scalars that it reads.
+    pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
+        self.sources.iter().map(|(source, _)| *source)
+    }
+
+    /// The scalar states that it stores.
+    pub fn stores(&self) -> impl Iterator<Item = StateId> + '_ {
+        self.names.iter().map(|(id, _)| *id)
+    }
+
+    /// Runs the levels from `first` to `last`. `registers` holds the values of the levels before and takes those of
+    /// these; `source` gives the scalars from outside, `store` takes the scalar states.
+    pub fn run(
+        &self,
+        (first, last): (Level, Level),
+        registers: &mut Vec<Scalar>,
+        source: impl Fn(Source) -> Scalar,
+        mut store: impl FnMut(StateId, f64),
+    ) {
+        registers.resize(self.insts.len(), Scalar::F64(0.0));
+        let start = if first == Level::Model { 0 } else { self.ends[first as usize - 1] };
+        for index in start..self.ends[last as usize] {
+            registers[index] = match self.insts[index] {
+                ScalarInst::Source(from) => source(from),
+                ScalarInst::Op(op) => apply_scalar(op, |v| registers[v.index()]),
+                ScalarInst::Store(id, v) => {
+                    if let Scalar::F64(x) = registers[v.index()] {
+                        store(id, x);
+                    }
+                    continue;
+                }
+            };
+        }
+    }
+
+    /// The canonical text, indented by two spaces.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let mut start = 0;
+        for (level, end) in Level::ALL.into_iter().zip(self.ends) {
+            if start < end {
+                let _ = writeln!(out, "  # {}", level.name());
+            }
+            for index in start..end {
+                let ty = self.types[index].name();
+                let _ = match self.insts[index] {
+                    ScalarInst::Source(from) => {
+                        let text = self.sources.iter().find(|(source, _)| *source == from).map_or("", |(_, text)| text);
+                        writeln!(out, "  %{index}: {ty} = {text}")
+                    }
+                    ScalarInst::Op(op) => writeln!(out, "  %{index}: {ty} = {}", print_op(op)),
+                    ScalarInst::Store(id, v) => {
+                        let name = self.names.iter().find(|(state, _)| *state == id).map_or("", |(_, name)| name);
+                        writeln!(out, "  store {name}, %{}", v.0)
+                    }
+                };
+            }
+            start = end;
+        }
+        out
+    }
+
+    /// A name for a value: the hyper that it is, or its number in the text.
+    pub(crate) fn value_name(&self, v: Value) -> String {
+        match self.insts.get(v.index()) {
+            Some(ScalarInst::Source(from)) => {
+                let text = self.sources.iter().find(|(source, _)| source == from).map_or("", |(_, text)| text);
+                text.rsplit(' ').next().unwrap_or(text).to_string()
+            }
+            _ => format!("%{}", v.0),
+        }
+    }
+}
+
+fn level_of(extent: Extent) -> Level {
+    match extent {
+        Extent::Model => Level::Model,
+        Extent::Group => Level::Group,
+        Extent::Tensor | Extent::Element => Level::Tensor,
+    }
+}

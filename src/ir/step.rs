@@ -1,0 +1,219 @@
+//! [`Step`]: the whole step of one tensor on whole arrays, in SSA, for given [`Facts`].
+//!
+//! Comes in from `lower`, which has fixed every rounding: what is scalar and what is per element, where a scalar is
+//! rounded to the compute type, what [`Math::Fast`] rewrites. No later stage changes an operation; they move, share and
+//! repeat. `eval_step` gives it its meaning, and is the oracle of `plan`.
+
+use super::op::{Op, Storage, Type, Value};
+use super::print::print_op;
+use crate::check::program::{Extent, HyperId, InputId, Program, StateId};
+use std::fmt;
+use std::sync::Arc;
+
+/// Whether the compiler may regroup scalar factors and contract to fma, by the rules that the crate docs state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Math {
+    /// Scalar factors are gathered and products contracted to fma: evaluation rule 5.
+    #[default]
+    Fast,
+    /// What is written.
+    Strict,
+}
+
+impl Math {
+    /// As written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Math::Fast => "fast",
+            Math::Strict => "strict",
+        }
+    }
+}
+
+/// The outcome of a condition that selects the plan.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Outcome {
+    True,
+    False,
+    /// It stands in a block that is not taken.
+    Unreached,
+}
+
+/// What a [`Step`] is made for: the key of the plan cache. It holds no sizes and no values of hypers.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Facts {
+    /// What the parameter and its gradient are stored as; it sets the compute type.
+    pub storage: Storage,
+    /// Which rewrites apply.
+    pub math: Math,
+    /// One per condition of the program.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// The step of one tensor.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The program it was lowered from: names and extents of hypers, states and inputs.
+    pub program: Arc<Program>,
+    /// What it was made for.
+    pub facts: Facts,
+    /// The instructions.
+    pub insts: Vec<StepInst>,
+    /// The extent and the type of each instruction's value; of a store, of what it stores.
+    pub values: Vec<(Extent, Type)>,
+    /// Each statement's text with the index of its first instruction.
+    pub statements: Vec<(usize, String)>,
+}
+
+/// One instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StepInst {
+    /// A scalar from outside: f64, a flag Bool.
+    Source(Source),
+    /// An array as it is before the step, as the compute type.
+    Load(Array),
+    /// A scalar rounded once to the compute type, for every element.
+    Round(Value),
+    /// A pure operation: f64 on scalars, the compute type on elements.
+    Op(Op),
+    /// What a parameter or a state is after the step. Defines nothing.
+    Store(Target, Value),
+}
+
+/// Where a scalar comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Source {
+    /// A hyper that is a number.
+    Hyper(HyperId),
+    /// A hyper that is a flag.
+    Flag(HyperId),
+    /// From the host.
+    Input(InputId),
+    /// The steps of this tensor, this one included.
+    T,
+    /// A scalar state as it is before the step.
+    State(StateId),
+}
+
+/// An array of one value per element.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Array {
+    /// The parameter.
+    Param,
+    /// The gradient.
+    Grad,
+    /// A state per element.
+    State(StateId),
+}
+
+/// What a store changes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Target {
+    /// An array.
+    Array(Array),
+    /// A scalar state.
+    Scalar(StateId),
+}
+
+impl Array {
+    /// Its name.
+    pub fn name(self, program: &Program) -> &str {
+        match self {
+            Array::Param => "p",
+            Array::Grad => "g",
+            Array::State(id) => &program.states[id.index()].name,
+        }
+    }
+}
+
+impl StepInst {
+    /// Calls `f` with each operand, in order.
+    pub fn for_each_operand(self, mut f: impl FnMut(Value)) {
+        match self {
+            StepInst::Round(a) | StepInst::Store(_, a) => f(a),
+            StepInst::Op(op) => op.for_each_operand(f),
+            StepInst::Source(_) | StepInst::Load(_) => {}
+        }
+    }
+
+    /// The same instruction on other operands.
+    pub fn map_operands(self, mut f: impl FnMut(Value) -> Value) -> StepInst {
+        match self {
+            StepInst::Round(a) => StepInst::Round(f(a)),
+            StepInst::Store(target, a) => StepInst::Store(target, f(a)),
+            StepInst::Op(op) => StepInst::Op(op.map_operands(f)),
+            source => source,
+        }
+    }
+}
+
+impl Source {
+    /// As printed: `hyper lr`.
+    pub(crate) fn text(self, program: &Program) -> String {
+        match self {
+            Source::Hyper(id) => format!("hyper {}", program.hypers[id.index()].name),
+            Source::Flag(id) => format!("flag {}", program.hypers[id.index()].name),
+            Source::Input(id) => format!("input {}", program.inputs[id.index()].name),
+            Source::T => "t".to_string(),
+            Source::State(id) => format!("state {}", program.states[id.index()].name),
+        }
+    }
+}
+
+impl Facts {
+    /// The conditions of the program and their outcomes, one a line: what `emit` prints first.
+    pub fn text(&self, program: &Program) -> String {
+        let mut out = String::new();
+        for (index, outcome) in self.outcomes.iter().enumerate() {
+            let id = crate::check::program::ConditionId(index as u32);
+            let outcome = match outcome {
+                Outcome::True => "true",
+                Outcome::False => "false",
+                Outcome::Unreached => "not reached",
+            };
+            out += &format!("# {}: {outcome}\n", crate::check::condition_text(program, id));
+        }
+        out
+    }
+}
+
+/// The canonical text, which `updraft emit --stage step` prints.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let compute = self.facts.storage.compute();
+        write!(f, "{}", self.facts.text(&self.program))?;
+        writeln!(f, "step {} {} {}", self.program.name, compute.name(), self.facts.math.name())?;
+        let mut statements = self.statements.iter().peekable();
+        for (index, inst) in self.insts.iter().enumerate() {
+            while let Some((_, text)) = statements.next_if(|(first, _)| *first <= index) {
+                // A statement that brings no instruction of its own (all of it is shared) is passed over.
+                if statements.peek().is_none_or(|(next, _)| *next > index) {
+                    writeln!(f, "# {text}")?;
+                }
+            }
+            let (extent, ty) = self.values[index];
+            let text = match inst {
+                StepInst::Source(source) => source.text(&self.program),
+                StepInst::Load(array) => format!("load {}", array.name(&self.program)),
+                StepInst::Round(a) => format!("round %{}", a.0),
+                StepInst::Op(op) => print_op(*op),
+                StepInst::Store(target, a) => {
+                    let name = match target {
+                        Target::Array(array) => array.name(&self.program),
+                        Target::Scalar(id) => &self.program.states[id.index()].name,
+                    };
+                    writeln!(f, "  store {name}, %{}", a.0)?;
+                    continue;
+                }
+            };
+            // What most values are goes without saying: elements of the compute type.
+            match (extent, ty) {
+                (Extent::Element, ty) if ty == compute => writeln!(f, "  %{index} = {text}")?,
+                (Extent::Element, ty) => writeln!(f, "  %{index}: {} = {text}", ty.name())?,
+                (extent, ty) => writeln!(f, "  %{index}: {} per {} = {text}", ty.name(), extent.name())?,
+            }
+        }
+        Ok(())
+    }
+}
