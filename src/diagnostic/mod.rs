@@ -6,9 +6,12 @@
 
 mod explain;
 mod render;
+mod suggest;
 
 pub use explain::Explanation;
-pub use render::{Color, render, render_all};
+pub(crate) use render::harmless;
+pub use render::{Color, json, render, render_all};
+pub use suggest::did_you_mean;
 
 use crate::source::{SourceFile, Span};
 use std::fmt;
