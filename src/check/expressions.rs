@@ -113,7 +113,7 @@ impl Checker<'_> {
 
     fn chain(&mut self, first: &Expr, rest: &[(BinaryOp, Expr)]) -> Option<ExprId> {
         let logical = matches!(rest.first(), Some((BinaryOp::And | BinaryOp::Or, _)));
-        let mut operand = |this: &mut Self, e: &Expr| if logical { this.condition(e) } else { this.number(e) };
+        let operand = |this: &mut Self, e: &Expr| if logical { this.condition(e) } else { this.number(e) };
         let mut left = operand(self, first);
         let mut span = first.span;
         for (op, right) in rest {

@@ -15,9 +15,9 @@ mod print;
 pub mod program;
 mod range;
 
+pub(crate) use print::{condition_text, number_text};
 pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
 pub use program::Program;
-pub(crate) use range::default_value;
 
 use crate::diagnostic::{Code, Diagnostic, Severity, sort};
 use crate::source::Span;

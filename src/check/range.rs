@@ -101,7 +101,7 @@ impl Facts {
 }
 
 /// The default of a hyper, if it is a number that the defaults of earlier hypers give.
-pub(crate) fn default_value(program: &Program, id: HyperId) -> Option<f64> {
+pub(super) fn default_value(program: &Program, id: HyperId) -> Option<f64> {
     Facts::defaults(program).hypers[id.index()].as_point()
 }
 

@@ -1,0 +1,72 @@
+//! Writing files whole or not at all.
+//!
+//! Comes in: paths and bytes. Goes out: all of the files, or an error and none of them changed: everything is written
+//! and flushed beside its destination first, and only then moved there. A destination may be a file that is being read.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes each file. On an error the destinations are as they were (unless moving itself fails half-way, which the
+/// operating system all but rules out once the bytes are there).
+pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Error)> {
+    let mut written: Vec<(PathBuf, &Path)> = Vec::new();
+    let result = files.iter().try_for_each(|(path, bytes)| {
+        let beside = temporary(path);
+        written.push((beside.clone(), path));
+        write(&beside, path, bytes).map_err(|error| (path.to_path_buf(), error))
+    });
+    let result = result.and_then(|()| {
+        written.iter().try_for_each(|(from, to)| fs::rename(from, to).map_err(|error| (to.to_path_buf(), error)))
+    });
+    if result.is_err() {
+        for (beside, _) in &written {
+            // It may not have come into being; the first error is the one to tell.
+            let _ = fs::remove_file(beside);
+        }
+    }
+    result
+}
+
+/// A name beside `path` that no other process writes.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn write(beside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.file_name().is_none() || path.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "this is a folder, not a file"));
+    }
+    let mut file = File::create(beside)?;
+    file.write_all(bytes)?;
+    // The new file keeps the permissions of the one that it replaces.
+    if let Ok(old) = fs::metadata(path) {
+        file.set_permissions(old.permissions())?;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_files_are_written_or_none() {
+        let folder = std::env::temp_dir().join(format!("updraft-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (a, b) = (folder.join("a"), folder.join("b"));
+        write_all(&[(&a, b"1"), (&b, b"2")]).unwrap();
+        assert_eq!((fs::read(&a).unwrap(), fs::read(&b).unwrap()), (b"1".to_vec(), b"2".to_vec()));
+        let missing = folder.join("no such folder").join("c");
+        let (path, _) = write_all(&[(&a, b"3"), (&missing, b"4")]).unwrap_err();
+        assert_eq!(path, missing);
+        assert_eq!(fs::read(&a).unwrap(), b"1");
+        assert!(write_all(&[(&folder, b"5")]).is_err());
+        let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "temporary files are left: {names:?}");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,277 @@
+//! State files: what an optimizer keeps, in safetensors.
+//!
+//! `<tensor>/<state>` holds a state of a tensor (an array of the tensor's shape, or one f64), `<tensor>/t` its steps as
+//! u64, `@<group>/<state>` and `/<state>` what belongs to a group or to the model. The metadata says `format`, `rule`,
+//! `program` (its canonical text without documentation and defaults), `flags`, `schedules` and `seed`. Hypers are not
+//! restored: they come from whoever goes on. Loading verifies everything before it changes anything; equal states give
+//! equal bytes.
+
+use super::error::Error;
+use super::optimizer::{Loaded, Optimizer};
+use super::state::State;
+use crate::check::program::{Extent, HyperDefault, Program, StateId};
+use crate::check::without_docs_and_defaults;
+use crate::ir::Storage;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// The version of the layout.
+const FORMAT: &str = "updraft-1";
+
+impl Optimizer {
+    /// Writes the state of every tensor to a file: all of it, or the file is as it was.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let bytes = self.to_bytes().map_err(|reason| Error::Checkpoint { path: path.to_path_buf(), reason })?;
+        crate::files::write_all(&[(path, &bytes)]).map_err(|(path, error)| Error::Io { path, error })
+    }
+
+    /// Replaces the state of every tensor by that of a file. Hypers stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Checkpoint`] if the file is damaged, or of another rule or other flags; then nothing
+    /// has been changed.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let build = || Rule::shipped("adam")?.optimizer().set("lr", 0.1)?.build();
+    /// let path = std::env::temp_dir().join(format!("updraft-doc-{}.safetensors", std::process::id()));
+    /// let (mut w, g) = ([1.0f32, 2.0], [0.5f32, -0.5]);
+    /// let mut opt = build()?;
+    /// opt.step(&mut [Tensor::new("w", &mut w, &g)])?;
+    /// opt.save(&path)?;
+    /// let mut resumed = build()?;
+    /// resumed.load(&path)?;
+    /// assert_eq!(resumed.steps("w"), 1);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
+        let file = self.from_bytes(&bytes).map_err(|reason| Error::Checkpoint { path: path.to_path_buf(), reason })?;
+        self.model.states = file.model;
+        for (group, states) in self.groups.iter_mut().zip(file.groups) {
+            group.scope.states = states;
+        }
+        let mut tensors = file.tensors;
+        for slot in &mut self.tensors {
+            let loaded = tensors.remove(&slot.name).unwrap_or_default();
+            slot.t = loaded.t;
+            slot.states.fill(State::Absent);
+            for (id, state, _) in loaded.states {
+                slot.states[id.index()] = state;
+            }
+        }
+        self.loaded = tensors.into_iter().collect();
+        Ok(())
+    }
+
+    /// The bytes of a state file.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let program = self.rule.program();
+        let mut entries: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
+        let scalar = |x: f64| (Dtype::F64, Vec::new(), x.to_le_bytes().to_vec());
+        let mut add = |tensor: &str, shape: &[usize], t: u64, id: usize, state: &State| {
+            entries.insert(format!("{tensor}/t"), (Dtype::U64, Vec::new(), t.to_le_bytes().to_vec()));
+            let entry = match state {
+                State::Absent => return,
+                State::Scalar(x) => scalar(*x),
+                State::F32(x) => (Dtype::F32, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+                State::F64(x) => (Dtype::F64, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            };
+            entries.insert(format!("{tensor}/{}", program.states[id].name), entry);
+        };
+        for slot in self.tensors.iter().filter(|slot| slot.t > 0) {
+            add(&slot.name, &slot.shape, slot.t, 0, &State::Absent);
+            slot.states.iter().enumerate().for_each(|(id, state)| add(&slot.name, &slot.shape, slot.t, id, state));
+        }
+        for (name, loaded) in &self.loaded {
+            if self.tensors.iter().any(|slot| slot.name == *name) {
+                continue;
+            }
+            add(name, &[], loaded.t, 0, &State::Absent);
+            loaded.states.iter().for_each(|(id, state, shape)| add(name, shape, loaded.t, id.index(), state));
+        }
+        let scopes = self.groups.iter().map(|group| (format!("@{}", group.name), &group.scope));
+        for (prefix, scope) in scopes.chain([(String::new(), &self.model)]) {
+            for (state, value) in program.states.iter().zip(&scope.states) {
+                if let Some(x) = value {
+                    entries.insert(format!("{prefix}/{}", state.name), scalar(*x));
+                }
+            }
+        }
+        let metadata = HashMap::from([
+            ("format".to_string(), FORMAT.to_string()),
+            ("rule".to_string(), program.name.to_string()),
+            ("program".to_string(), without_docs_and_defaults(program)),
+            ("flags".to_string(), self.flags_text()),
+            ("schedules".to_string(), "{}".to_string()),
+            ("seed".to_string(), "0".to_string()),
+        ]);
+        let views = entries.iter().map(|(name, (dtype, shape, bytes))| {
+            TensorView::new(*dtype, shape.clone(), bytes).map(|view| (name.as_str(), view))
+        });
+        let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())?;
+        Ok(in_order(bytes))
+    }
+
+    /// The flags of each group, as JSON.
+    fn flags_text(&self) -> String {
+        let program = self.rule.program();
+        let groups: BTreeMap<&str, BTreeMap<&str, bool>> = self
+            .groups
+            .iter()
+            .map(|group| {
+                let flags = program.hypers.iter().enumerate().filter_map(|(index, hyper)| match hyper.default {
+                    HyperDefault::Flag(_) => Some((&*hyper.name, group.hypers.value(index).as_bool()?)),
+                    HyperDefault::Number(_) => None,
+                });
+                (group.name.as_str(), flags.collect())
+            })
+            .collect();
+        serde_json::to_string(&groups).unwrap_or_default()
+    }
+
+    /// Reads a state file, and holds all of it to this optimizer.
+    fn from_bytes(&self, bytes: &[u8]) -> Result<File, String> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
+        let empty = HashMap::new();
+        let metadata = header.metadata().as_ref().unwrap_or(&empty);
+        let get = |key: &str| {
+            metadata.get(key).map(String::as_str).ok_or(format!("not a state file of updraft: its metadata has no `{key}`"))
+        };
+        if get("format")? != FORMAT {
+            return Err(format!("its format is `{}`, this version reads `{FORMAT}`", get("format")?));
+        }
+        let program = self.rule.program();
+        self.same_program(get("rule")?, get("program")?, get("flags")?)?;
+        let mut file = File {
+            model: vec![None; program.states.len()],
+            groups: vec![vec![None; program.states.len()]; self.groups.len()],
+            tensors: BTreeMap::new(),
+        };
+        for (name, view) in tensors.tensors() {
+            let Some((owner, state)) = name.rsplit_once('/') else {
+                return Err(format!("`{name}` is no state: its name has no `/`"));
+            };
+            if state == "t" {
+                let t = one(&view, Dtype::U64).ok_or(format!("`{name}` is not one u64"))?;
+                file.tensors.entry(owner.to_string()).or_default().t = u64::from_le_bytes(t);
+                continue;
+            }
+            let Some(index) = program.states.iter().position(|s| &*s.name == state) else {
+                return Err(format!("`{name}`: {} has no state `{state}`", program.name));
+            };
+            let scalar = || match one(&view, Dtype::F64) {
+                Some(bytes) => Ok(f64::from_le_bytes(bytes)),
+                None => Err(format!("`{name}` is not one f64")),
+            };
+            match program.states[index].extent {
+                Extent::Model if owner.is_empty() => file.model[index] = Some(scalar()?),
+                Extent::Model => return Err(format!("`{name}`: the state `{state}` is per model")),
+                Extent::Group => {
+                    let group = owner.strip_prefix('@').and_then(|g| self.groups.iter().position(|x| x.name == g));
+                    let Some(group) = group else {
+                        let known: Vec<&str> = self.groups().collect();
+                        return Err(format!("`{name}`: there is no such group; the groups are {}", known.join(", ")));
+                    };
+                    file.groups[group][index] = Some(scalar()?);
+                }
+                Extent::Tensor => {
+                    let state = State::Scalar(scalar()?);
+                    let id = StateId(index as u32);
+                    file.tensors.entry(owner.to_string()).or_default().states.push((id, state, Vec::new()));
+                }
+                Extent::Element => {
+                    let state = self.array(owner, &name, &view)?;
+                    let id = StateId(index as u32);
+                    let shape = view.shape().to_vec();
+                    file.tensors.entry(owner.to_string()).or_default().states.push((id, state, shape));
+                }
+            }
+        }
+        if let Some((name, _)) = file.tensors.iter().find(|(_, loaded)| loaded.t == 0) {
+            return Err(format!("`{name}` has states but no steps (`{name}/t`)"));
+        }
+        Ok(file)
+    }
+
+    fn array(&self, owner: &str, name: &str, view: &TensorView<'_>) -> Result<State, String> {
+        let (state, storage) = match view.dtype() {
+            Dtype::F32 => (State::F32(floats(view.data(), f32::from_le_bytes)), Storage::F32),
+            Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes)), Storage::F64),
+            other => return Err(format!("`{name}` is stored as {other:?}; this version has f32 and f64")),
+        };
+        if let Some(slot) = self.tensors.iter().find(|slot| slot.name == owner) {
+            if slot.shape != view.shape() || slot.storage != storage {
+                let (was, now) = (view.shape(), &slot.shape);
+                return Err(format!(
+                    "`{name}` is {} of shape {was:?}, but `{owner}` is {} of shape {now:?}",
+                    storage.name(),
+                    slot.storage.name()
+                ));
+            }
+        }
+        Ok(state)
+    }
+
+    /// The rule and its flags must be those that the file was written with.
+    fn same_program(&self, rule: &str, text: &str, flags: &str) -> Result<(), String> {
+        let program: &Program = self.rule.program();
+        let mine = without_docs_and_defaults(program);
+        if text != mine {
+            let mut lines = text.lines().zip(mine.lines()).filter(|(theirs, mine)| theirs != mine);
+            let difference = match lines.next() {
+                Some((theirs, mine)) => format!("it has `{}` where {} has `{}`", theirs.trim(), program.name, mine.trim()),
+                None => format!("one is longer than the other ({} and {} lines)", text.lines().count(), mine.lines().count()),
+            };
+            return Err(format!("it was written by another rule ({rule}): {difference}"));
+        }
+        let mine = self.flags_text();
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+        if parse(flags) != parse(&mine) {
+            return Err(format!("it was written with the flags {flags}, but they are {mine} now: set them as they were"));
+        }
+        Ok(())
+    }
+}
+
+/// What a state file holds.
+struct File {
+    model: Vec<Option<f64>>,
+    groups: Vec<Vec<Option<f64>>>,
+    tensors: BTreeMap<String, Loaded>,
+}
+
+/// The bytes of a tensor that holds one value.
+fn one(view: &TensorView<'_>, dtype: Dtype) -> Option<[u8; 8]> {
+    let is_one = view.dtype() == dtype && view.shape().iter().product::<usize>() == 1;
+    if is_one { view.data().try_into().ok() } else { None }
+}
+
+fn floats<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
+    let (whole, _) = bytes.as_chunks::<N>();
+    whole.iter().map(|bytes| read(*bytes)).collect()
+}
+
+/// The same file with its header's keys in order: safetensors writes metadata in no particular order, and equal states
+/// are to give equal bytes.
+pub(crate) fn in_order(bytes: Vec<u8>) -> Vec<u8> {
+    let Some((len, rest)) = bytes.split_first_chunk::<8>() else { return bytes };
+    let Some((header, data)) = rest.split_at_checked(u64::from_le_bytes(*len) as usize) else { return bytes };
+    let Ok(header) = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(header) else { return bytes };
+    let Ok(mut text) = serde_json::to_vec(&header) else { return bytes };
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut out = (text.len() as u64).to_le_bytes().to_vec();
+    out.append(&mut text);
+    out.extend_from_slice(data);
+    out
+}

@@ -1,0 +1,163 @@
+//! What a host can get wrong while building and stepping.
+
+use crate::diagnostic::CompileError;
+use crate::ir::Storage;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why something was refused. Nothing has been changed.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum Error {
+    /// The rule does not compile.
+    Compile(CompileError),
+    /// A file cannot be read or written.
+    Io { path: PathBuf, error: std::io::Error },
+    /// No shipped rule has this name.
+    UnknownRule { rule: String, similar: Option<String> },
+    /// The rule has no such hyper.
+    UnknownHyper { rule: String, hyper: String, similar: Option<String>, known: Vec<String> },
+    /// The value is not in the hyper's interval, or it is NaN.
+    HyperOutOfRange { hyper: String, value: f64, interval: Option<String> },
+    /// A number for a flag, or the other way round.
+    HyperKind { hyper: String, expected: &'static str, given: String },
+    /// A flag or a `fixed` hyper is set when building only.
+    HyperFixed { hyper: String },
+    /// A hyper `per model` has one value for all groups.
+    HyperPerModel { hyper: String, group: String },
+    /// A `require` of the rule does not hold.
+    Require { rule: String, condition: String, message: String, group: String },
+    /// No group has this name.
+    UnknownGroup { group: String, known: Vec<String> },
+    /// Two groups have one name.
+    DuplicateGroup { group: String },
+    /// The pattern of a group is not a glob.
+    BadPattern { group: String, pattern: String, error: String },
+    /// The rule has no such input.
+    UnknownInput { rule: String, input: String, known: Vec<String> },
+    /// An input is given per another extent than the rule says.
+    InputExtent { input: String, extent: &'static str },
+    /// The step reads an input that has not been given.
+    MissingInput { rule: String, input: String, extent: &'static str, tensor: String },
+    /// The gradient has not the parameter's shape.
+    GradShape { tensor: String, param: Vec<usize>, grad: Vec<usize> },
+    /// The gradient has not the parameter's type.
+    GradDtype { tensor: String, param: Storage, grad: Storage },
+    /// A tensor has another shape than in its first step.
+    ShapeChanged { tensor: String, was: Vec<usize>, now: Vec<usize> },
+    /// A tensor has another type than in its first step.
+    DtypeChanged { tensor: String, was: Storage, now: Storage },
+    /// Two tensors of one step have one name.
+    DuplicateTensor { tensor: String },
+    /// An id that this optimizer did not give.
+    UnknownTensorId,
+    /// The memory of two buffers overlaps, and one of them is written.
+    Overlap { first: String, second: String },
+    /// A state file that cannot be used here.
+    Checkpoint { path: PathBuf, reason: String },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_string() } else { names.join(", ") }
+}
+
+fn did_you_mean(similar: &Option<String>) -> String {
+    similar.as_ref().map_or(String::new(), |similar| format!(" (did you mean `{similar}`?)"))
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Compile(error) => error.fmt(f),
+            Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Error::UnknownRule { rule, similar } => {
+                write!(f, "no shipped rule is called `{rule}`{}; `updraft list` shows all", did_you_mean(similar))
+            }
+            Error::UnknownHyper { rule, hyper, similar, known } => {
+                write!(f, "{rule} has no hyper `{hyper}`{}; it has {}", did_you_mean(similar), list(known))
+            }
+            Error::HyperOutOfRange { hyper, value, interval: Some(interval) } => {
+                write!(f, "`{hyper}` = {value} is not in {interval}")
+            }
+            Error::HyperOutOfRange { hyper, value, interval: None } => write!(f, "`{hyper}` = {value} is not a number"),
+            Error::HyperKind { hyper, expected, given } => write!(f, "`{hyper}` is {expected}, not {given}"),
+            Error::HyperFixed { hyper } => {
+                write!(f, "`{hyper}` can be set when the optimizer is built, not afterwards: build another optimizer")
+            }
+            Error::HyperPerModel { hyper, group } => {
+                write!(f, "`{hyper}` is per model: it cannot be set for the group `{group}` alone; set it for all")
+            }
+            Error::Require { rule, condition, message, group } => {
+                write!(f, "{rule}: {message} (group `{group}`: `{condition}` does not hold)")
+            }
+            Error::UnknownGroup { group, known } => {
+                write!(f, "there is no group `{group}`; the groups are {}", list(known))
+            }
+            Error::DuplicateGroup { group } => write!(f, "two groups are called `{group}`: rename one"),
+            Error::BadPattern { group, pattern, error } => {
+                write!(f, "group `{group}`: `{pattern}` is not a pattern: {error}")
+            }
+            Error::UnknownInput { rule, input, known } => {
+                write!(f, "{rule} has no input `{input}`; it has {}", list(known))
+            }
+            Error::InputExtent { input, extent } => write!(f, "the input `{input}` is per {extent}: {}", give(extent, input)),
+            Error::MissingInput { rule, input, extent, tensor } => write!(
+                f,
+                "{rule} reads the input `{input}` in this step of `{tensor}`, and it has not been given: {}",
+                give(extent, input)
+            ),
+            Error::GradShape { tensor, param, grad } => {
+                write!(f, "`{tensor}` has shape {param:?}, its gradient {grad:?}: they must be equal")
+            }
+            Error::GradDtype { tensor, param, grad } => {
+                write!(f, "`{tensor}` is {}, its gradient {}: they must be equal", param.name(), grad.name())
+            }
+            Error::ShapeChanged { tensor, was, now } => write!(
+                f,
+                "`{tensor}` had shape {was:?} before and has {now:?} now: its state belongs to the old shape; use another \
+                 name, or `reset`"
+            ),
+            Error::DtypeChanged { tensor, was, now } => write!(
+                f,
+                "`{tensor}` was {} before and is {} now: its state belongs to the old type; use another name, or `reset`",
+                was.name(),
+                now.name()
+            ),
+            Error::DuplicateTensor { tensor } => {
+                write!(f, "two tensors of this step are called `{tensor}`: state is kept by name, so rename one")
+            }
+            Error::UnknownTensorId => {
+                f.write_str("this id was not given by this optimizer's `register`, or the optimizer was reset since")
+            }
+            Error::Overlap { first, second } => {
+                write!(f, "the memory of {first} overlaps {second}: a step would write what it reads; copy one")
+            }
+            Error::Checkpoint { path, reason } => write!(f, "{}: {reason}", path.display()),
+        }
+    }
+}
+
+/// How an input of this extent is given.
+fn give(extent: &str, input: &str) -> String {
+    match extent {
+        "model" => format!("call `optimizer.input(\"{input}\", ...)` before the step"),
+        "group" => format!("call `optimizer.group(...)?.input(\"{input}\", ...)` before the step"),
+        _ => format!("give it with the tensor: `Tensor::new(...).input(\"{input}\", ...)`"),
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<CompileError> for Error {
+    fn from(error: CompileError) -> Error {
+        Error::Compile(error)
+    }
+}

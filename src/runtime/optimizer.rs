@@ -1,0 +1,901 @@
+//! [`Optimizer`]: a rule with hypers, groups and state.
+
+use super::builder::Matcher;
+use super::error::Error;
+use super::hyper::{self, HyperValue, Hypers};
+use super::memory::{Span, overlap};
+use super::plans::{Compiled, CompiledSweep, Engine, Plans, outcomes};
+use super::rule::Rule;
+use super::state::{State, StateValues};
+use super::tensor::{Element, GradKind, Key, ParamKind, Tensor, TensorId};
+use crate::check::program::{Extent, InputId, Program, StateId};
+use crate::ir::region::{Level, Region};
+use crate::ir::step::{Array, Source};
+use crate::ir::{
+    Args, Arrays, Buffer, Column, Facts, Outcome, Scalar, Scalars, Storage, Uniforms, eval_step, lower_init,
+};
+use ndarray::{ArrayViewD, ArrayViewMutD};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A rule at work: hypers by group, state by tensor.
+///
+/// ```
+/// use updraft::{Rule, Tensor};
+/// let mut opt = Rule::shipped("adam")?.optimizer().set("lr", 0.1)?.build()?;
+/// let mut w = vec![1.0f32; 3];
+/// opt.step(&mut [Tensor::new("w", &mut w, &[0.5, 0.0, -0.5])])?;
+/// assert_eq!(opt.steps("w"), 1);
+/// assert_eq!(opt.state_bytes(), 2 * 3 * 4);
+/// opt.set("lr", 0.01)?;
+/// # Ok::<(), updraft::Error>(())
+/// ```
+pub struct Optimizer {
+    pub(super) rule: Rule,
+    pub(super) groups: Vec<Group>,
+    pub(super) model: Scope,
+    pub(super) tensors: Vec<Slot>,
+    by_name: HashMap<String, u32>,
+    generation: u32,
+    /// State that was loaded for tensors that have not been seen yet.
+    pub(super) loaded: HashMap<String, Loaded>,
+    pub(super) plans: Plans,
+    scratch: Scratch,
+}
+
+/// Tensors with hypers of their own.
+pub(super) struct Group {
+    pub(super) name: String,
+    matcher: Matcher,
+    pub(super) hypers: Hypers,
+    pub(super) scope: Scope,
+}
+
+/// The scalars that belong to a group, or to the model.
+#[derive(Clone, Default)]
+pub(super) struct Scope {
+    /// By index of the state; `None` where it is of another extent or no plan has touched it.
+    pub(super) states: Vec<Option<f64>>,
+    /// What the states become when the step is over.
+    next: Vec<Option<f64>>,
+    /// What the host has given for the next step, by index of the input.
+    inputs: Vec<Option<f64>>,
+}
+
+/// A tensor that the optimizer knows.
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) storage: Storage,
+    group: usize,
+    pub(super) t: u64,
+    /// By index of the state.
+    pub(super) states: Vec<State>,
+    /// The last call of `step` that took it.
+    last_call: u64,
+}
+
+/// State from a file, for a tensor that has not been seen yet.
+#[derive(Clone, Default)]
+pub(super) struct Loaded {
+    pub(super) t: u64,
+    pub(super) states: Vec<(StateId, State, Vec<usize>)>,
+}
+
+/// Memory that a step works in, kept from step to step.
+#[derive(Default)]
+struct Scratch {
+    /// Counts calls of `step`.
+    call: u64,
+    /// The slot of each tensor of the call.
+    slots: Vec<u32>,
+    /// What each tensor of the call runs: an index into `prepared`.
+    work: Vec<u32>,
+    prepared: Vec<Prepared>,
+    /// How many of `prepared` belong to this call.
+    used: usize,
+    by_key: HashMap<PreparedKey, u32>,
+    spans: Vec<Span>,
+    registers: Vec<Scalar>,
+    outcomes: Vec<Outcome>,
+    stores: Vec<(StateId, f64)>,
+    param_f32: Vec<f32>,
+    param_f64: Vec<f64>,
+    grad_f32: Vec<f32>,
+    grad_f64: Vec<f64>,
+}
+
+/// Tensors for which the scalar code gives the same, as long as it does not look at the tensor itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct PreparedKey {
+    group: u32,
+    t: u64,
+    storage: Storage,
+    /// The plan, where tensors of one group and t may have different ones; else 0.
+    plan: u64,
+}
+
+/// A plan with its scalar code run as far as it is the same for all tensors of a key.
+struct Prepared {
+    key: PreparedKey,
+    plan: Arc<Compiled>,
+    registers: Vec<Scalar>,
+    uniforms: UniformValues,
+}
+
+#[derive(Default)]
+struct UniformValues {
+    f32: Vec<f32>,
+    f64: Vec<f64>,
+}
+
+impl UniformValues {
+    /// The outputs of `region`, each rounded once.
+    fn set(&mut self, storage: Storage, region: &Region, registers: &[Scalar]) {
+        self.f32.clear();
+        self.f64.clear();
+        for output in &region.outputs {
+            let Scalar::F64(x) = registers[output.index()] else { continue };
+            match storage {
+                Storage::F32 => self.f32.push(x as f32),
+                Storage::F64 => self.f64.push(x),
+            }
+        }
+    }
+
+    fn values(&self, storage: Storage) -> Uniforms<'_> {
+        match storage {
+            Storage::F32 => Uniforms::F32(&self.f32),
+            Storage::F64 => Uniforms::F64(&self.f64),
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, rule: &Rule) -> Group {
+        Group { name, matcher, hypers, scope: Scope::new(rule.program()) }
+    }
+}
+
+impl Scope {
+    fn new(program: &Program) -> Scope {
+        let states = vec![None; program.states.len()];
+        Scope { next: states.clone(), states, inputs: vec![None; program.inputs.len()] }
+    }
+}
+
+/// What the scalar code of one tensor reads.
+struct Sources<'a> {
+    rule: &'a Rule,
+    hypers: &'a Hypers,
+    group: &'a Scope,
+    model: &'a Scope,
+    t: u64,
+    tensor: Option<&'a Slot>,
+    inputs: &'a [(&'a str, f64)],
+}
+
+impl Sources<'_> {
+    fn get(&self, source: Source) -> Scalar {
+        match source {
+            Source::Hyper(id) | Source::Flag(id) => self.hypers.scalar(id.index()),
+            Source::T => Scalar::F64(self.t as f64),
+            Source::Input(id) => Scalar::F64(self.input(id).unwrap_or(f64::NAN)),
+            Source::State(id) => {
+                let state = match self.rule.program().states[id.index()].extent {
+                    Extent::Model => self.model.states[id.index()],
+                    Extent::Group => self.group.states[id.index()],
+                    Extent::Tensor | Extent::Element => {
+                        self.tensor.and_then(|slot| slot.states[id.index()].scalar())
+                    }
+                };
+                Scalar::F64(state.unwrap_or_else(|| first_scalar(self.rule.program(), id, self.hypers)))
+            }
+        }
+    }
+
+    /// An input: what the host gave, else its default.
+    fn input(&self, id: InputId) -> Option<f64> {
+        let input = &self.rule.program().inputs[id.index()];
+        let given = match input.extent {
+            Extent::Model => self.model.inputs[id.index()],
+            Extent::Group => self.group.inputs[id.index()],
+            Extent::Tensor | Extent::Element => {
+                self.inputs.iter().find(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
+            }
+        };
+        given.or_else(|| {
+            let code = self.rule.input_default(id.index())?;
+            let mut registers = Vec::new();
+            code.run((Level::Model, Level::Tensor), &mut registers, |s| self.get(s), |_, _| ());
+            match registers[code.outputs[0].index()] {
+                Scalar::F64(x) => Some(x),
+                Scalar::Bool(_) => None,
+            }
+        })
+    }
+}
+
+/// The first value of a scalar state: it depends on hypers alone.
+fn first_scalar(program: &Arc<Program>, id: StateId, hypers: &Hypers) -> f64 {
+    let facts = Facts { storage: Storage::F64, math: crate::ir::Math::Strict, outcomes: Vec::new() };
+    let step = lower_init(program, id, &facts);
+    let mut scalars = Scalars { hypers: all_hypers(program, hypers), ..Scalars::default() };
+    eval_step(&step, &mut Arrays::default(), &mut scalars);
+    scalars.states.get(&id).copied().unwrap_or(f64::NAN)
+}
+
+fn all_hypers(program: &Program, hypers: &Hypers) -> Vec<Option<Scalar>> {
+    (0..program.hypers.len()).map(|index| Some(hypers.scalar(index))).collect()
+}
+
+impl Optimizer {
+    pub(super) fn new(rule: Rule, groups: Vec<Group>, plans: Plans) -> Optimizer {
+        Optimizer {
+            model: Scope::new(rule.program()),
+            rule,
+            groups,
+            tensors: Vec::new(),
+            by_name: HashMap::new(),
+            generation: 0,
+            loaded: HashMap::new(),
+            plans,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// What was asked to run the kernels.
+    pub fn engine(&self) -> Engine {
+        self.plans.engine
+    }
+
+    /// Why the evaluator runs although machine code was asked for; `None` if all is as asked. Worth showing once.
+    pub fn warning(&self) -> Option<&str> {
+        self.plans.warning.as_deref()
+    }
+
+    /// The names of the groups, in the order in which they are tried.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|group| group.name.as_str())
+    }
+
+    // Hypers and inputs.
+
+    /// Sets a hyper of all groups. Nothing is recompiled.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHyper`], [`Error::HyperKind`], [`Error::HyperOutOfRange`], [`Error::HyperFixed`],
+    /// [`Error::Require`]; then nothing has been changed.
+    pub fn set(&mut self, name: &str, value: impl Into<HyperValue>) -> Result<(), Error> {
+        self.set_many(&[(name, value.into())])
+    }
+
+    /// Sets several hypers of all groups at once: all or none. `require`s are checked after the last.
+    ///
+    /// ```
+    /// let mut opt = updraft::Rule::shipped("adam")?.optimizer().build()?;
+    /// opt.set_many(&[("lr", 0.1.into()), ("beta1", 0.5.into())])?;
+    /// assert!(opt.set_many(&[("lr", 0.2.into()), ("beta1", 1.5.into())]).is_err());
+    /// assert_eq!(opt.hyper("lr")?.as_f64(), Some(0.1));
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`set`](Self::set).
+    pub fn set_many(&mut self, values: &[(&str, HyperValue)]) -> Result<(), Error> {
+        let mut changed = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            changed.push(with(&self.rule, &group.hypers, values, &group.name)?);
+        }
+        for (group, hypers) in self.groups.iter_mut().zip(changed) {
+            group.hypers = hypers;
+        }
+        Ok(())
+    }
+
+    /// The value of a hyper in the group `default`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHyper`].
+    pub fn hyper(&self, name: &str) -> Result<HyperValue, Error> {
+        let index = hyper::index(self.rule.program(), name)?;
+        Ok(self.groups[self.groups.len() - 1].hypers.value(index))
+    }
+
+    /// A group, to read and set its own hypers.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`].
+    pub fn group(&mut self, name: &str) -> Result<GroupMut<'_>, Error> {
+        match self.groups.iter().position(|group| group.name == name) {
+            Some(index) => Ok(GroupMut { optimizer: self, index }),
+            None => Err(Error::UnknownGroup { group: name.to_string(), known: self.groups().map(String::from).collect() }),
+        }
+    }
+
+    /// Gives an input per model for the next step. After a step that succeeded it has to be given again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInput`], [`Error::InputExtent`].
+    pub fn input(&mut self, name: &str, value: f64) -> Result<(), Error> {
+        let index = input_index(self.rule.program(), name, Extent::Model)?;
+        self.model.inputs[index] = Some(value);
+        Ok(())
+    }
+
+    // What is known of tensors.
+
+    /// Makes a tensor known before its first step, and gives an id that is found without comparing names.
+    ///
+    /// # Errors
+    /// [`Error::ShapeChanged`], [`Error::DtypeChanged`].
+    ///
+    /// ```
+    /// use updraft::{Rule, Storage, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().build()?;
+    /// let id = opt.register("w", &[2], Storage::F32)?;
+    /// opt.step(&mut [Tensor::with_id(id, &mut [1.0f32, 2.0], &[0.0, 0.0])])?;
+    /// assert_eq!(opt.steps("w"), 1);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn register(&mut self, name: &str, shape: &[usize], storage: Storage) -> Result<TensorId, Error> {
+        let index = match self.by_name.get(name) {
+            Some(&index) => {
+                check_unchanged(&self.tensors[index as usize], shape, storage)?;
+                index
+            }
+            None => self.add(name, shape, storage)?,
+        };
+        Ok(TensorId { index, generation: self.generation })
+    }
+
+    /// How many steps a tensor has taken; 0 if it is not known.
+    pub fn steps(&self, tensor: &str) -> u64 {
+        match self.by_name.get(tensor) {
+            Some(&index) => self.tensors[index as usize].t,
+            None => self.loaded.get(tensor).map_or(0, |loaded| loaded.t),
+        }
+    }
+
+    /// A state of a tensor (one per group or model: the value that the tensor sees); `None` if no plan has touched it.
+    pub fn state(&self, tensor: &str, state: &str) -> Option<StateValues<'_>> {
+        let id = self.rule.program().states.iter().position(|s| &*s.name == state)?;
+        let slot = &self.tensors[*self.by_name.get(tensor)? as usize];
+        match self.rule.program().states[id].extent {
+            Extent::Model => self.model.states[id].map(StateValues::Scalar),
+            Extent::Group => self.groups[slot.group].scope.states[id].map(StateValues::Scalar),
+            Extent::Tensor | Extent::Element => slot.states[id].values(),
+        }
+    }
+
+    /// The bytes of all states.
+    pub fn state_bytes(&self) -> usize {
+        let tensors: usize = self.tensors.iter().flat_map(|slot| &slot.states).map(State::bytes).sum();
+        let scopes = self.groups.iter().map(|group| &group.scope).chain([&self.model]);
+        let scalars: usize = scopes.flat_map(|scope| &scope.states).map(|state| if state.is_some() { 8 } else { 0 }).sum();
+        tensors + scalars
+    }
+
+    /// Forgets every tensor and every state. Hypers and groups stay.
+    pub fn reset(&mut self) {
+        self.tensors.clear();
+        self.by_name.clear();
+        self.loaded.clear();
+        self.generation += 1;
+        self.scratch = Scratch { call: self.scratch.call, ..Scratch::default() };
+        let program = self.rule.program().clone();
+        self.model = Scope::new(&program);
+        for group in &mut self.groups {
+            group.scope = Scope::new(&program);
+        }
+    }
+
+    fn add(&mut self, name: &str, shape: &[usize], storage: Storage) -> Result<u32, Error> {
+        let group = self.groups.iter().position(|group| group.matcher.matches(name, shape)).unwrap_or(0);
+        let mut slot = Slot {
+            name: name.to_string(),
+            shape: shape.to_vec(),
+            storage,
+            group,
+            t: 0,
+            states: vec![State::Absent; self.rule.program().states.len()],
+            last_call: 0,
+        };
+        if let Some(loaded) = self.loaded.get(name) {
+            slot.t = loaded.t;
+            for (id, state, state_shape) in &loaded.states {
+                let state_storage = match state {
+                    State::F32(_) => Storage::F32,
+                    State::F64(_) => Storage::F64,
+                    State::Scalar(_) | State::Absent => {
+                        slot.states[id.index()] = state.clone();
+                        continue;
+                    }
+                };
+                if state_shape != shape {
+                    let (was, now) = (state_shape.clone(), shape.to_vec());
+                    return Err(Error::ShapeChanged { tensor: name.to_string(), was, now });
+                }
+                if state_storage != storage {
+                    return Err(Error::DtypeChanged { tensor: name.to_string(), was: state_storage, now: storage });
+                }
+                slot.states[id.index()] = state.clone();
+            }
+        }
+        let index = self.tensors.len() as u32;
+        self.tensors.push(slot);
+        self.by_name.insert(name.to_string(), index);
+        Ok(index)
+    }
+
+    // The step.
+
+    /// Does one step of each tensor: parameters and states change, gradients are only read.
+    ///
+    /// # Errors
+    /// [`Error::GradShape`], [`Error::GradDtype`], [`Error::ShapeChanged`], [`Error::DtypeChanged`],
+    /// [`Error::DuplicateTensor`], [`Error::Overlap`], [`Error::MissingInput`], [`Error::UnknownTensorId`],
+    /// [`Error::UnknownInput`]; then nothing has been changed.
+    pub fn step(&mut self, tensors: &mut [Tensor<'_>]) -> Result<(), Error> {
+        let known = self.tensors.len();
+        self.scratch.call += 1;
+        let checked = self.identify(tensors).and_then(|()| self.prepare(tensors));
+        if let Err(error) = checked {
+            // Tensors that this call brought are forgotten again: they have taken no step.
+            for slot in self.tensors.drain(known..) {
+                self.by_name.remove(&slot.name);
+            }
+            return Err(error);
+        }
+        for (index, tensor) in tensors.iter_mut().enumerate() {
+            tensor.param.resolve();
+            tensor.grad.resolve();
+            self.run(index, tensor);
+        }
+        if !self.loaded.is_empty() {
+            self.loaded.retain(|name, _| !self.by_name.contains_key(name));
+        }
+        for scope in self.groups.iter_mut().map(|group| &mut group.scope).chain([&mut self.model]) {
+            for (state, next) in scope.states.iter_mut().zip(&mut scope.next) {
+                *state = next.take().or(*state);
+            }
+            scope.inputs.fill(None);
+        }
+        Ok(())
+    }
+
+    /// Finds the slot of each tensor, and holds the tensors to what is known.
+    fn identify(&mut self, tensors: &[Tensor<'_>]) -> Result<(), Error> {
+        for (k, tensor) in tensors.iter().enumerate() {
+            let (shape, storage) = (tensor.param.shape(), tensor.param.storage());
+            // The k-th tensor of a call is nearly always the k-th of the last.
+            let guess = self.scratch.slots.get(k).copied();
+            let index = match tensor.key {
+                Key::Id(id) => {
+                    if id.generation != self.generation || id.index as usize >= self.tensors.len() {
+                        return Err(Error::UnknownTensorId);
+                    }
+                    id.index
+                }
+                Key::Name(name) => match guess {
+                    Some(index) if self.tensors.get(index as usize).is_some_and(|slot| slot.name == name) => index,
+                    _ => match self.by_name.get(name) {
+                        Some(&index) => index,
+                        None => self.add(name, shape, storage)?,
+                    },
+                },
+            };
+            let slot = &mut self.tensors[index as usize];
+            check_unchanged(slot, shape, storage)?;
+            if slot.last_call == self.scratch.call {
+                return Err(Error::DuplicateTensor { tensor: slot.name.clone() });
+            }
+            slot.last_call = self.scratch.call;
+            if tensor.grad.storage() != storage {
+                let tensor_name = slot.name.clone();
+                return Err(Error::GradDtype { tensor: tensor_name, param: storage, grad: tensor.grad.storage() });
+            }
+            if tensor.grad.shape() != shape {
+                let (param, grad) = (shape.to_vec(), tensor.grad.shape().to_vec());
+                return Err(Error::GradShape { tensor: slot.name.clone(), param, grad });
+            }
+            for (name, _) in &tensor.inputs {
+                input_index(self.rule.program(), name, Extent::Tensor)?;
+            }
+            match guess {
+                Some(_) => self.scratch.slots[k] = index,
+                None => self.scratch.slots.push(index),
+            }
+        }
+        let (slots, known) = (&self.scratch.slots, &self.tensors);
+        let name = |index: usize| known[slots[index] as usize].name.clone();
+        if let Some((first, second)) = overlap(tensors, &mut self.scratch.spans, name) {
+            return Err(Error::Overlap { first, second });
+        }
+        Ok(())
+    }
+
+    /// Chooses the plan of each tensor, compiles what is missing, and runs the scalar code that tensors share. Changes
+    /// nothing that lasts but the plans.
+    fn prepare(&mut self, tensors: &[Tensor<'_>]) -> Result<(), Error> {
+        self.scratch.used = 0;
+        self.scratch.by_key.clear();
+        self.scratch.work.clear();
+        for scope in self.groups.iter_mut().map(|group| &mut group.scope).chain([&mut self.model]) {
+            scope.next.fill(None);
+        }
+        let mut last: Option<u32> = None;
+        for (k, tensor) in tensors.iter().enumerate() {
+            let slot = &self.tensors[self.scratch.slots[k] as usize];
+            let conditions = self.rule.condition_code(slot.storage);
+            let mut key = PreparedKey { group: slot.group as u32, t: slot.t + 1, storage: slot.storage, plan: 0 };
+            let found = if conditions.has_tensor_level() {
+                None
+            } else {
+                last.filter(|index| self.scratch.prepared[*index as usize].key == key)
+                    .or_else(|| self.scratch.by_key.get(&key).copied())
+            };
+            let index = match found {
+                Some(index) => index,
+                None => {
+                    let plan = self.choose(k, tensor)?;
+                    if self.rule.condition_code(key.storage).has_tensor_level() {
+                        key.plan = plan.id;
+                    }
+                    match self.scratch.by_key.get(&key) {
+                        Some(&index) => index,
+                        None => self.prepare_one(k, key, plan, tensor)?,
+                    }
+                }
+            };
+            self.check_inputs(k, index, tensor)?;
+            self.scratch.work.push(index);
+            last = Some(index);
+        }
+        Ok(())
+    }
+
+    /// The plan of a tensor: the conditions are computed, and the plan for their outcomes is found or compiled.
+    fn choose(&mut self, k: usize, tensor: &Tensor<'_>) -> Result<Arc<Compiled>, Error> {
+        let mut registers = std::mem::take(&mut self.scratch.registers);
+        let slot = &self.tensors[self.scratch.slots[k] as usize];
+        let storage = slot.storage;
+        let conditions = self.rule.condition_code(storage);
+        let sources = self.sources(slot, tensor);
+        for source in conditions.sources() {
+            self.require_input(source, &sources, &slot.name)?;
+        }
+        conditions.run((Level::Model, Level::Tensor), &mut registers, |s| sources.get(s), |_, _| ());
+        let mut found = std::mem::take(&mut self.scratch.outcomes);
+        outcomes(self.rule.program(), conditions, &registers, &mut found);
+        self.scratch.registers = registers;
+        let mut facts = Facts { storage, math: self.plans.math, outcomes: found };
+        let plan = self.plans.get(self.rule.program(), &facts);
+        self.scratch.outcomes = std::mem::take(&mut facts.outcomes);
+        Ok(plan)
+    }
+
+    fn sources<'a>(&'a self, slot: &'a Slot, tensor: &'a Tensor<'_>) -> Sources<'a> {
+        let group = &self.groups[slot.group];
+        Sources {
+            rule: &self.rule,
+            hypers: &group.hypers,
+            group: &group.scope,
+            model: &self.model,
+            t: slot.t + 1,
+            tensor: Some(slot),
+            inputs: &tensor.inputs,
+        }
+    }
+
+    /// Runs the scalar code that the tensors of a key share.
+    fn prepare_one(
+        &mut self,
+        k: usize,
+        key: PreparedKey,
+        plan: Arc<Compiled>,
+        tensor: &Tensor<'_>,
+    ) -> Result<u32, Error> {
+        let index = self.scratch.used;
+        if index == self.scratch.prepared.len() {
+            self.scratch.prepared.push(Prepared {
+                key,
+                plan: plan.clone(),
+                registers: Vec::new(),
+                uniforms: UniformValues::default(),
+            });
+        }
+        let mut registers = std::mem::take(&mut self.scratch.prepared[index].registers);
+        let mut stores = std::mem::take(&mut self.scratch.stores);
+        stores.clear();
+        if let Some(region) = &plan.scalars {
+            let slot = &self.tensors[self.scratch.slots[k] as usize];
+            let sources = self.sources(slot, tensor);
+            for source in region.sources() {
+                self.require_input(source, &sources, &slot.name)?;
+            }
+            // A state keeps its first value from the first step that reads it, stored or not.
+            let conditions = self.rule.condition_code(key.storage);
+            for source in region.sources().chain(conditions.sources()) {
+                if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
+                    stores.push((id, x));
+                }
+            }
+            region.run((Level::Model, Level::Steps), &mut registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+        }
+        for (id, x) in stores.drain(..) {
+            match self.rule.program().states[id.index()].extent {
+                Extent::Model => self.model.next[id.index()] = Some(x),
+                // Those of the tensor are its own affair: `run` sees to them.
+                Extent::Tensor | Extent::Element => {}
+                Extent::Group => self.groups[key.group as usize].scope.next[id.index()] = Some(x),
+            }
+        }
+        self.scratch.stores = stores;
+        let prepared = &mut self.scratch.prepared[index];
+        if let Some(region) = plan.scalars.as_ref().filter(|region| !region.has_tensor_level()) {
+            prepared.uniforms.set(key.storage, region, &registers);
+        }
+        prepared.key = key;
+        prepared.plan = plan;
+        prepared.registers = registers;
+        self.scratch.by_key.insert(key, index as u32);
+        self.scratch.used += 1;
+        Ok(index as u32)
+    }
+
+    /// Inputs per tensor have to be there for each tensor.
+    fn check_inputs(&self, k: usize, prepared: u32, tensor: &Tensor<'_>) -> Result<(), Error> {
+        let Some(region) = &self.scratch.prepared[prepared as usize].plan.scalars else { return Ok(()) };
+        if !region.has_tensor_level() {
+            return Ok(());
+        }
+        let slot = &self.tensors[self.scratch.slots[k] as usize];
+        let sources = self.sources(slot, tensor);
+        region.sources().try_for_each(|source| self.require_input(source, &sources, &slot.name))
+    }
+
+    fn require_input(&self, source: Source, sources: &Sources<'_>, tensor: &str) -> Result<(), Error> {
+        let Source::Input(id) = source else { return Ok(()) };
+        if sources.input(id).is_some() {
+            return Ok(());
+        }
+        let input = &self.rule.program().inputs[id.index()];
+        Err(Error::MissingInput {
+            rule: self.rule.name().to_string(),
+            input: input.name.to_string(),
+            extent: input.extent.name(),
+            tensor: tensor.to_string(),
+        })
+    }
+
+    /// Runs the plan of one tensor. Nothing can fail any more.
+    fn run(&mut self, k: usize, tensor: &mut Tensor<'_>) {
+        let index = self.scratch.slots[k] as usize;
+        let work = self.scratch.work[k] as usize;
+        let plan = self.scratch.prepared[work].plan.clone();
+        if let Some(region) = plan.scalars.as_ref().filter(|region| region.has_tensor_level()) {
+            let mut registers = std::mem::take(&mut self.scratch.prepared[work].registers);
+            let mut stores = std::mem::take(&mut self.scratch.stores);
+            let slot = &self.tensors[index];
+            let sources = self.sources(slot, tensor);
+            // A state keeps its first value from the first step that reads it, stored or not.
+            for source in region.sources() {
+                if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
+                    if self.rule.program().states[id.index()].extent == Extent::Tensor {
+                        stores.push((id, x));
+                    }
+                }
+            }
+            region.run((Level::Tensor, Level::Tensor), &mut registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+            self.scratch.prepared[work].uniforms.set(slot.storage, region, &registers);
+            self.scratch.prepared[work].registers = registers;
+            for (id, x) in stores.drain(..) {
+                self.tensors[index].states[id.index()] = State::Scalar(x);
+            }
+            self.scratch.stores = stores;
+        }
+        let slot = &mut self.tensors[index];
+        if let Some(sweep) = &plan.sweep {
+            let hypers = &self.groups[slot.group].hypers;
+            let program = self.rule.program();
+            let Scratch { prepared, param_f32, param_f64, grad_f32, grad_f64, .. } = &mut self.scratch;
+            let uniforms = prepared[work].uniforms.values(slot.storage);
+            let run = SweepOfTensor { program, facts: &plan.facts, sweep, hypers, uniforms, states: &mut slot.states };
+            match (&mut tensor.param.0, &tensor.grad.0) {
+                (ParamKind::F32(p), GradKind::F32(g)) => run.run(p, g, param_f32, grad_f32),
+                (ParamKind::F64(p), GradKind::F64(g)) => run.run(p, g, param_f64, grad_f64),
+                // `identify` has seen to it that both are of one type, and `resolve` that neither is raw.
+                _ => {}
+            }
+        }
+        slot.t += 1;
+    }
+}
+
+/// One sweep over one tensor.
+struct SweepOfTensor<'a> {
+    program: &'a Arc<Program>,
+    facts: &'a Facts,
+    sweep: &'a CompiledSweep,
+    hypers: &'a Hypers,
+    uniforms: Uniforms<'a>,
+    states: &'a mut [State],
+}
+
+impl SweepOfTensor<'_> {
+    /// Runs over views of any layout: one that is not row-major is copied, and the parameter copied back.
+    fn run<T: Element>(
+        self,
+        param: &mut ArrayViewMutD<'_, T>,
+        grad: &ArrayViewD<'_, T>,
+        param_copy: &mut Vec<T>,
+        grad_copy: &mut Vec<T>,
+    ) {
+        let grad = match grad.as_slice() {
+            Some(slice) => slice,
+            None => {
+                grad_copy.clear();
+                grad_copy.extend(grad.iter().copied());
+                grad_copy
+            }
+        };
+        if let Some(slice) = param.as_slice_mut() {
+            return self.run_slices(slice, grad);
+        }
+        param_copy.clear();
+        param_copy.extend(param.iter().copied());
+        self.run_slices(param_copy, grad);
+        param.iter_mut().zip(param_copy.iter()).for_each(|(to, from)| *to = *from);
+    }
+
+    fn run_slices<T: Element>(self, param: &mut [T], grad: &[T]) {
+        first_values(self.program, self.facts, self.sweep, self.hypers, self.states, param);
+        // The buffers in the order of the streams: each state is borrowed once, in its own order.
+        let mut buffers: SmallVec<[Option<Buffer<'_>>; 12]> = SmallVec::new();
+        buffers.resize_with(self.sweep.arrays.len(), || None);
+        let place = |array: Array| self.sweep.arrays.iter().position(|a| *a == array);
+        for (id, state) in self.states.iter_mut().enumerate() {
+            if let Some(stream) = place(Array::State(StateId(id as u32))) {
+                buffers[stream] = state.buffer();
+            }
+        }
+        if let Some(stream) = place(Array::Param) {
+            buffers[stream] = Some(T::buffer_mut(param));
+        }
+        if let Some(stream) = place(Array::Grad) {
+            buffers[stream] = Some(T::buffer(grad));
+        }
+        match Args::new(&self.sweep.kernel, buffers.into_iter().flatten(), self.uniforms) {
+            Ok(mut args) => self.sweep.run(&mut args),
+            Err(error) => debug_assert!(false, "the arguments were made for this kernel: {error}"),
+        }
+    }
+}
+
+/// Gives the states that a sweep is the first to touch their first values.
+fn first_values<T: Element>(
+    program: &Arc<Program>,
+    facts: &Facts,
+    sweep: &CompiledSweep,
+    hypers: &Hypers,
+    states: &mut [State],
+    param: &[T],
+) {
+    for (array, stream) in sweep.arrays.iter().zip(&sweep.kernel.streams) {
+        let Array::State(id) = *array else { continue };
+        if !states[id.index()].is_absent() {
+            continue;
+        }
+        if !stream.access.reads() {
+            states[id.index()] = State::zeros(facts.storage, param.len());
+            continue;
+        }
+        // A first value that is the same for every element is computed for one.
+        let is_one_value = program.node(program.states[id.index()].init).extent.is_scalar();
+        let column = T::column(if is_one_value && !param.is_empty() { &param[..1] } else { param });
+        let mut arrays = Arrays([(Array::Param, column)].into());
+        let mut scalars = Scalars { hypers: all_hypers(program, hypers), ..Scalars::default() };
+        eval_step(&lower_init(program, id, facts), &mut arrays, &mut scalars);
+        states[id.index()] = match arrays.0.remove(array) {
+            Some(Column::F32(x)) if is_one_value && x.len() == 1 => State::filled_f32(param.len(), x[0]),
+            Some(Column::F64(x)) if is_one_value && x.len() == 1 => State::filled_f64(param.len(), x[0]),
+            Some(Column::F32(x)) => State::F32(x),
+            Some(Column::F64(x)) => State::F64(x),
+            _ => State::zeros(facts.storage, param.len()),
+        };
+    }
+}
+
+/// A group, to read and set its own hypers: what [`Optimizer::group`] gives.
+pub struct GroupMut<'a> {
+    optimizer: &'a mut Optimizer,
+    index: usize,
+}
+
+impl GroupMut<'_> {
+    /// Sets a hyper of this group.
+    ///
+    /// # Errors
+    /// Those of [`Optimizer::set`], and [`Error::HyperPerModel`].
+    pub fn set(&mut self, name: &str, value: impl Into<HyperValue>) -> Result<(), Error> {
+        self.set_many(&[(name, value.into())])
+    }
+
+    /// Sets several hypers of this group at once: all or none.
+    ///
+    /// # Errors
+    /// Those of [`set`](Self::set).
+    pub fn set_many(&mut self, values: &[(&str, HyperValue)]) -> Result<(), Error> {
+        let Optimizer { rule, groups, .. } = self.optimizer;
+        let group = &mut groups[self.index];
+        for (name, _) in values {
+            if hyper::is_per_model(rule.program(), hyper::index(rule.program(), name)?) {
+                return Err(Error::HyperPerModel { hyper: name.to_string(), group: group.name.clone() });
+            }
+        }
+        group.hypers = with(rule, &group.hypers, values, &group.name)?;
+        Ok(())
+    }
+
+    /// The value of a hyper in this group.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHyper`].
+    pub fn hyper(&self, name: &str) -> Result<HyperValue, Error> {
+        let index = hyper::index(self.optimizer.rule.program(), name)?;
+        Ok(self.optimizer.groups[self.index].hypers.value(index))
+    }
+
+    /// Gives an input per group for the next step.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInput`], [`Error::InputExtent`].
+    pub fn input(&mut self, name: &str, value: f64) -> Result<(), Error> {
+        let index = input_index(self.optimizer.rule.program(), name, Extent::Group)?;
+        self.optimizer.groups[self.index].scope.inputs[index] = Some(value);
+        Ok(())
+    }
+}
+
+/// Hypers with some of them set anew, held to the rule.
+fn with(rule: &Rule, old: &Hypers, values: &[(&str, HyperValue)], group: &str) -> Result<Hypers, Error> {
+    let mut hypers = old.clone();
+    for (name, value) in values {
+        let index = hyper::find(rule.program(), name, *value)?;
+        if rule.program().hypers[index].fixed {
+            return Err(Error::HyperFixed { hyper: name.to_string() });
+        }
+        hypers.set(index, *value);
+    }
+    hypers.check(rule, group)?;
+    Ok(hypers)
+}
+
+fn input_index(program: &Program, name: &str, extent: Extent) -> Result<usize, Error> {
+    let Some(index) = program.inputs.iter().position(|input| &*input.name == name) else {
+        let known = program.inputs.iter().map(|input| input.name.to_string()).collect();
+        return Err(Error::UnknownInput { rule: program.name.to_string(), input: name.to_string(), known });
+    };
+    let declared = program.inputs[index].extent;
+    if declared != extent {
+        return Err(Error::InputExtent { input: name.to_string(), extent: declared.name() });
+    }
+    Ok(index)
+}
+
+fn check_unchanged(slot: &Slot, shape: &[usize], storage: Storage) -> Result<(), Error> {
+    if slot.shape != shape {
+        return Err(Error::ShapeChanged { tensor: slot.name.clone(), was: slot.shape.clone(), now: shape.to_vec() });
+    }
+    if slot.storage != storage {
+        return Err(Error::DtypeChanged { tensor: slot.name.clone(), was: slot.storage, now: storage });
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The plans that an optimizer has compiled.
+
+use crate::check::program::Program;
+use crate::ir::region::Region;
+use crate::ir::step::Array;
+use crate::ir::{Args, Facts, Kernel, Math, Outcome, Scalar, eval_kernel, lower};
+use crate::plan::{Phase, plan};
+use std::sync::Arc;
+
+/// What runs the kernels. All give the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Engine {
+    /// Machine code; the evaluator where there is none to be had.
+    #[cfg(feature = "jit")]
+    Jit,
+    /// The evaluator.
+    Eval,
+}
+
+impl Default for Engine {
+    fn default() -> Engine {
+        #[cfg(feature = "jit")]
+        return Engine::Jit;
+        #[cfg(not(feature = "jit"))]
+        Engine::Eval
+    }
+}
+
+/// How many plans are kept.
+const KEPT: usize = 64;
+
+/// Compiled plans, the last used first.
+pub(super) struct Plans {
+    pub(super) math: Math,
+    pub(super) engine: Engine,
+    #[cfg(feature = "jit")]
+    lanes: crate::codegen::Lanes,
+    compiled: Vec<Arc<Compiled>>,
+    /// Counts plans, to tell them apart.
+    made: u64,
+    /// Why the evaluator runs although machine code was asked for.
+    pub(super) warning: Option<String>,
+}
+
+/// A plan that can be run.
+pub(super) struct Compiled {
+    /// No two plans of an optimizer share it.
+    pub(super) id: u64,
+    pub(super) facts: Facts,
+    pub(super) scalars: Option<Region>,
+    pub(super) sweep: Option<CompiledSweep>,
+}
+
+/// A sweep that can be run.
+pub(super) struct CompiledSweep {
+    pub(super) kernel: Kernel,
+    pub(super) arrays: Vec<Array>,
+    code: Runner,
+}
+
+enum Runner {
+    Eval,
+    #[cfg(feature = "jit")]
+    Code(crate::codegen::Code),
+}
+
+impl CompiledSweep {
+    /// Runs the sweep.
+    pub(super) fn run(&self, args: &mut Args<'_>) {
+        match &self.code {
+            Runner::Eval => eval_kernel(&self.kernel, args),
+            #[cfg(feature = "jit")]
+            Runner::Code(code) => {
+                let done = code.run(args);
+                debug_assert!(done.is_ok(), "the arguments were made for this kernel");
+            }
+        }
+    }
+}
+
+impl Plans {
+    pub(super) fn new(
+        math: Math,
+        engine: Engine,
+        #[cfg(feature = "jit")] lanes: crate::codegen::Lanes,
+    ) -> Plans {
+        Plans {
+            math,
+            engine,
+            #[cfg(feature = "jit")]
+            lanes,
+            compiled: Vec::new(),
+            made: 0,
+            warning: None,
+        }
+    }
+
+    /// The plan for these facts, compiled now if it is not among those kept.
+    pub(super) fn get(&mut self, program: &Arc<Program>, facts: &Facts) -> Arc<Compiled> {
+        let found = self.compiled.iter().position(|compiled| compiled.facts == *facts);
+        if let Some(index) = found {
+            self.compiled[..=index].rotate_right(1);
+            return self.compiled[0].clone();
+        }
+        let plan = plan(&lower(program, facts));
+        self.made += 1;
+        let mut compiled = Compiled { id: self.made, facts: facts.clone(), scalars: None, sweep: None };
+        for phase in plan.phases {
+            match phase {
+                Phase::Scalars(region) => compiled.scalars = Some(region),
+                Phase::Sweep(sweep) => {
+                    let code = self.code(&sweep.kernel);
+                    compiled.sweep = Some(CompiledSweep { kernel: sweep.kernel, arrays: sweep.arrays, code });
+                }
+            }
+        }
+        self.compiled.truncate(KEPT - 1);
+        self.compiled.insert(0, Arc::new(compiled));
+        self.compiled[0].clone()
+    }
+
+    fn code(&mut self, kernel: &Kernel) -> Runner {
+        #[cfg(feature = "jit")]
+        if self.engine == Engine::Jit {
+            use crate::codegen::{Backend, Cranelift, Isa, Target};
+            let Some(isa) = Isa::host() else {
+                self.warn("this CPU has not the instructions that the code generator needs");
+                return Runner::Eval;
+            };
+            match Cranelift.compile(kernel, Target { isa, lanes: self.lanes }) {
+                Ok(code) => return Runner::Code(code),
+                Err(error) => self.warn(&error.to_string()),
+            }
+        }
+        let _ = kernel;
+        Runner::Eval
+    }
+
+    #[cfg(feature = "jit")]
+    fn warn(&mut self, why: &str) {
+        self.warning.get_or_insert_with(|| {
+            format!("{why}; the evaluator runs instead: it gives the same bits, many times slower")
+        });
+    }
+}
+
+/// The outcomes that `conditions` gives, in the form that plans are kept by: one that stands in a block that is not
+/// taken is unreached, whatever it would be.
+pub(crate) fn outcomes(program: &Program, conditions: &Region, registers: &[Scalar], out: &mut Vec<Outcome>) {
+    out.clear();
+    for (condition, output) in program.conditions.iter().zip(&conditions.outputs) {
+        let reached = condition.parent.is_none_or(|(parent, taken)| {
+            out[parent.index()] == if taken { Outcome::True } else { Outcome::False }
+        });
+        let holds = registers[output.index()] == Scalar::Bool(true);
+        out.push(match (reached, holds) {
+            (false, _) => Outcome::Unreached,
+            (true, true) => Outcome::True,
+            (true, false) => Outcome::False,
+        });
+    }
+}

@@ -1,0 +1,182 @@
+//! [`Rule`]: a rule that has passed the checker.
+
+use super::builder::OptimizerBuilder;
+use super::error::Error;
+use super::hyper::{HyperValue, Hypers};
+use super::shipped::SHIPPED;
+use crate::check::program::{HyperDefault, Program, Ty};
+use crate::check::{Checked, check};
+use crate::diagnostic::{CompileError, Diagnostic, did_you_mean};
+use crate::ir::region::Region;
+use crate::ir::{lower_conditions, lower_scalars};
+use crate::ir::Storage;
+use crate::source::SourceFile;
+use crate::syntax::parse;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A rule that can be run. Cheap to clone; any number of optimizers can be built from it.
+///
+/// ```
+/// let rule = updraft::Rule::shipped("adam")?;
+/// assert_eq!(rule.name(), "adam");
+/// assert!(rule.hypers().any(|hyper| hyper.name == "beta1"));
+/// # Ok::<(), updraft::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rule(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    program: Arc<Program>,
+    lints: Vec<Diagnostic>,
+    /// The default of each hyper that is a number.
+    defaults: Vec<Option<Region>>,
+    /// The default of each input that has one.
+    input_defaults: Vec<Option<Region>>,
+    /// What every `require` comes to.
+    requires: Region,
+    /// The outcomes of the conditions that select the plan, for each storage type (the machine epsilon differs).
+    conditions: [Region; 2],
+}
+
+/// A hyper of a rule, for listings.
+#[derive(Clone, Debug)]
+pub struct HyperInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it is if nothing is set.
+    pub default: HyperValue,
+    /// The values that it may take, as written.
+    pub interval: Option<String>,
+    /// Whether it can be set when building only.
+    pub fixed: bool,
+    /// Its documentation.
+    pub doc: Option<&'a str>,
+}
+
+impl Rule {
+    /// Reads and checks a rule file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Compile`] with every error of the file.
+    pub fn load(path: impl AsRef<Path>) -> Result<Rule, Error> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
+        Ok(Rule::compile(SourceFile::new(path.to_string_lossy().into_owned(), text))?)
+    }
+
+    /// A rule that is part of the crate: see [`SHIPPED`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownRule`].
+    pub fn shipped(name: &str) -> Result<Rule, Error> {
+        let Some((name, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) else {
+            let similar = did_you_mean(name, SHIPPED.iter().map(|(name, _)| *name)).map(str::to_string);
+            return Err(Error::UnknownRule { rule: name.to_string(), similar });
+        };
+        Ok(Rule::compile(SourceFile::new(format!("{name}.opt"), *text))?)
+    }
+
+    /// Checks the text of a rule called `name`.
+    ///
+    /// # Errors
+    /// [`Error::Compile`] with every error of the text.
+    ///
+    /// ```
+    /// let rule = updraft::Rule::parse("sgd", "optimizer sgd\nhyper lr = 0.1\n\np -= lr * g\n")?;
+    /// let error = updraft::Rule::parse("sgd", "optimizer sgd\n\np -= lr * g\n").unwrap_err();
+    /// assert!(error.to_string().contains("nothing is called `lr`"));
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn parse(name: &str, text: &str) -> Result<Rule, Error> {
+        Ok(Rule::compile(SourceFile::new(name, text))?)
+    }
+
+    /// Checks a source file.
+    ///
+    /// # Errors
+    /// Every error of the file.
+    pub fn compile(file: SourceFile) -> Result<Rule, CompileError> {
+        let parsed = parse(&file);
+        let Checked { program, lints } = check(&parsed).map_err(|found| CompileError::new(file, found))?;
+        let program = Arc::new(program);
+        let defaults = program.hypers.iter().map(|hyper| match hyper.default {
+            HyperDefault::Number(id) => Some(lower_scalars(&program, &[id])),
+            HyperDefault::Flag(_) => None,
+        });
+        let requires: Vec<_> = program.requires.iter().map(|require| require.cond).collect();
+        debug_assert!(requires.iter().all(|id| program.node(*id).ty == Ty::Condition));
+        let input_defaults = program.inputs.iter().map(|input| input.default.map(|id| lower_scalars(&program, &[id])));
+        let inner = Inner {
+            input_defaults: input_defaults.collect(),
+            defaults: defaults.collect(),
+            requires: lower_scalars(&program, &requires),
+            conditions: [Storage::F32, Storage::F64].map(|storage| lower_conditions(&program, storage)),
+            lints,
+            program,
+        };
+        Ok(Rule(Arc::new(inner)))
+    }
+
+    /// The rule's name.
+    pub fn name(&self) -> &str {
+        &self.0.program.name
+    }
+
+    /// The checked program.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.0.program
+    }
+
+    /// What is suspicious about the rule.
+    pub fn lints(&self) -> &[Diagnostic] {
+        &self.0.lints
+    }
+
+    /// The hypers in file order, with their defaults.
+    pub fn hypers(&self) -> impl Iterator<Item = HyperInfo<'_>> {
+        let defaults = Hypers::new(self);
+        self.0.program.hypers.iter().enumerate().map(move |(index, hyper)| HyperInfo {
+            name: &hyper.name,
+            default: defaults.value(index),
+            interval: hyper.interval.map(|range| range.to_string()),
+            fixed: hyper.fixed,
+            doc: hyper.doc.as_deref(),
+        })
+    }
+
+    /// Begins to build an optimizer that runs this rule.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().set("lr", 0.5)?.build()?;
+    /// let (mut w, g) = (vec![1.0f32, 2.0], vec![1.0f32, -1.0]);
+    /// opt.step(&mut [Tensor::new("w", &mut w, &g)])?;
+    /// assert_eq!(w, [0.5, 2.5]);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn optimizer(&self) -> OptimizerBuilder {
+        OptimizerBuilder::new(self.clone())
+    }
+
+    pub(super) fn default_code(&self, index: usize) -> Option<&Region> {
+        self.0.defaults[index].as_ref()
+    }
+
+    pub(super) fn input_default(&self, index: usize) -> Option<&Region> {
+        self.0.input_defaults[index].as_ref()
+    }
+
+    pub(super) fn require_code(&self) -> &Region {
+        &self.0.requires
+    }
+
+    /// The code of the conditions that select the plan.
+    pub(crate) fn condition_code(&self, storage: Storage) -> &Region {
+        match storage {
+            Storage::F32 => &self.0.conditions[0],
+            Storage::F64 => &self.0.conditions[1],
+        }
+    }
+}
