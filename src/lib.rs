@@ -1,5 +1,7 @@
 //! Updraft compiles optimizers written as short update-rule files into fused native kernels.
 
+#[cfg(feature = "jit")]
+pub mod codegen;
 pub mod diagnostic;
 pub mod ir;
 mod source;
