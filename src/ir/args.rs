@@ -161,11 +161,6 @@ impl<'a> Args<'a> {
         let len = buffers.first().map_or(0, Buffer::len);
         let args = Args { buffers, uniforms, len };
         args.check_kernel(kernel)?;
-        for (stream, buffer) in args.buffers.iter().enumerate() {
-            if buffer.len() != len {
-                return Err(ArgsError::Length { stream, expected: len, found: buffer.len() });
-            }
-        }
         Ok(args)
     }
 
@@ -211,6 +206,9 @@ impl<'a> Args<'a> {
             }
             if access.writes() && !buffer.is_mutable() {
                 return Err(ArgsError::NotMutable { stream });
+            }
+            if buffer.len() != self.len {
+                return Err(ArgsError::Length { stream, expected: self.len, found: buffer.len() });
             }
         }
         Ok(())
