@@ -75,9 +75,9 @@ fn unused_declarations(program: &Program, uses: &Uses, found: &mut Vec<Diagnosti
         }
     }
     let mut read = BTreeSet::new();
-    each_expression(&program.body, program, &mut |root| reads(program, root, &mut |var| drop(read.insert(var))));
+    each_expression(&program.body, program, &mut |root| reads(program, root, &mut |var| read.extend([var])));
     let mut assigned = BTreeSet::new();
-    each_assignment(&program.body, &mut |var| drop(assigned.insert(var)));
+    each_assignment(&program.body, &mut |var| assigned.extend([var]));
     for (index, state) in program.states.iter().enumerate() {
         let var = Var::State(StateId(index as u32));
         if assigned.contains(&var) {
@@ -143,7 +143,7 @@ fn live_before(program: &Program, stmts: &[Stmt], live: &mut BTreeSet<Var>, unus
                 live_before(program, then, live, unused);
                 live_before(program, otherwise, &mut other, unused);
                 live.append(&mut other);
-                reads(program, if_condition(program, *kind), &mut |var| drop(live.insert(var)));
+                reads(program, if_condition(program, *kind), &mut |var| live.extend([var]));
             }
         }
     }
@@ -160,7 +160,7 @@ fn assign(
     if !live.remove(&var) {
         unused.push((var, span));
     }
-    reads(program, value, &mut |var| drop(live.insert(var)));
+    reads(program, value, &mut |var| live.extend([var]));
 }
 
 /// What is found out by running the statements over intervals.
