@@ -4,7 +4,7 @@
 //! [`Checker::build`], the one place that knows the rules of extents; inlining a `def` replays its nodes through it.
 
 use super::names::{self, Symbol};
-use super::program::{BinaryOp, Condition, Extent, ExprId, Function, Node, NodeKind, Ty, Var};
+use super::program::{BinaryOp, Condition, ExprId, Extent, Function, Node, NodeKind, Ty, Var};
 use super::{Checker, MAX_OPERATIONS, Place, print};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
@@ -203,15 +203,15 @@ impl Checker<'_> {
             Some(similar) => format!("did you mean `{similar}`?"),
             None => match (name, self.place) {
                 ("step" | "steps" | "iter" | "iteration", _) => "the steps so far, this one included, are `t`".into(),
-                ("param" | "params" | "w" | "x" | "theta" | "weight", Place::Statement) => "the parameter is `p`".into(),
+                ("param" | "params" | "w" | "x" | "theta" | "weight", Place::Statement) => {
+                    "the parameter is `p`".into()
+                }
                 ("grad" | "grads" | "gradient" | "dw" | "dx", _) => "the gradient is `g`".into(),
                 (_, Place::Statement) => {
                     format!("declare it: `hyper {name} = ...`, `state {name} = 0` or `let {name} = ...`")
                 }
                 (_, Place::DefBody) => format!("make it an argument: `def f(..., {name}) = ...`"),
-                (_, Place::HyperDefault) => {
-                    "the default of a hyper may use the hypers declared above it".into()
-                }
+                (_, Place::HyperDefault) => "the default of a hyper may use the hypers declared above it".into(),
                 _ => format!("declare it: `hyper {name} = ...`"),
             },
         };
@@ -222,7 +222,13 @@ impl Checker<'_> {
         );
     }
 
-    fn call(&mut self, function: &ast::Ident, args: &[ast::Arg], per: Option<&ast::Ident>, span: Span) -> Option<ExprId> {
+    fn call(
+        &mut self,
+        function: &ast::Ident,
+        args: &[ast::Arg],
+        per: Option<&ast::Ident>,
+        span: Span,
+    ) -> Option<ExprId> {
         let name = &*function.text;
         if let Some(arg) = args.iter().find_map(|arg| arg.name.as_ref()) {
             self.not_available(arg.span, "an argument given by name");

@@ -1,11 +1,11 @@
 //! Declarations and statements.
 
 use super::names::{self, Symbol};
-use super::program::{
-    Extent, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt, StmtKind, Ty,
-    Var,
-};
 use super::program::{ExprId, HyperId, InputId, StateId};
+use super::program::{
+    Extent, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt, StmtKind,
+    Ty, Var,
+};
 use super::{Checker, MAX_BRANCHES, MAX_DEF_DEPTH, MAX_HYPERS, MAX_STATES, Place, range};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
@@ -49,9 +49,13 @@ impl Checker<'_> {
 
     fn misplaced(&mut self, item: &Item, what: &str, statement: Span) {
         self.report(
-            Diagnostic::new(Code::MisplacedDeclaration, item.span, format!("a {what} is declared before the statements"))
-                .also(statement, "the first statement")
-                .help("move the declaration up"),
+            Diagnostic::new(
+                Code::MisplacedDeclaration,
+                item.span,
+                format!("a {what} is declared before the statements"),
+            )
+            .also(statement, "the first statement")
+            .help("move the declaration up"),
         );
     }
 
@@ -92,9 +96,7 @@ impl Checker<'_> {
         if names::is_built_in(&name.text) {
             let message = format!("`{}` is a name of the language", name.text);
             self.report(
-                Diagnostic::new(Code::ReservedName, name.span, message)
-                    .label("reserved")
-                    .help("choose another name"),
+                Diagnostic::new(Code::ReservedName, name.span, message).label("reserved").help("choose another name"),
             );
             return false;
         }
@@ -138,7 +140,8 @@ impl Checker<'_> {
             let names: Vec<String> = allowed.iter().map(|e| format!("`per {}`", e.name())).collect();
             let message = format!("{what} is never per {}", extent.name());
             self.report(
-                Diagnostic::new(Code::NotAllowedHere, per.span, message).help(format!("it may be {}", names.join(" or "))),
+                Diagnostic::new(Code::NotAllowedHere, per.span, message)
+                    .help(format!("it may be {}", names.join(" or "))),
             );
             return None;
         }
@@ -188,9 +191,7 @@ impl Checker<'_> {
                 }
                 Some(HyperDefault::Flag(*flag))
             }
-            HyperValue::Expr(expr) => {
-                self.at(Place::HyperDefault, |this| this.number(expr)).map(HyperDefault::Number)
-            }
+            HyperValue::Expr(expr) => self.at(Place::HyperDefault, |this| this.number(expr)).map(HyperDefault::Number),
         };
         let (Some(extent), Some(default)) = (extent, default) else {
             self.declare(name, Symbol::Broken);
@@ -503,7 +504,9 @@ impl Checker<'_> {
             Var::Param | Var::Grad => None,
         };
         let wider = |extent: Extent| match var {
-            Var::State(_) if extent == Extent::Element => format!("declare it per element: `state {} = ...`", name.text),
+            Var::State(_) if extent == Extent::Element => {
+                format!("declare it per element: `state {} = ...`", name.text)
+            }
             Var::State(_) => format!("declare it `state {} per {} = ...`", name.text, extent.name()),
             _ => format!("declare it `let {} per {} = ...`", name.text, extent.name()),
         };

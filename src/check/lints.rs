@@ -4,7 +4,7 @@
 //! `# allow(CODE): reason` at the end of their line silences.
 
 use super::Uses;
-use super::program::{BinaryOp, Extent, ExprId, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var};
+use super::program::{BinaryOp, ExprId, Extent, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var};
 use super::range::{ANY, Facts, Known, evaluate};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
 use crate::source::Span;
@@ -275,7 +275,9 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
                 found.push(
                     Diagnostic::new(Code::SqrtOfNegative, node.span, "this square root may be of a negative number")
                         .also(operand, "not known to be at least 0")
-                        .help("write `sqrt(max(..., 0))`, or give the hypers and states in it their intervals and signs"),
+                        .help(
+                            "write `sqrt(max(..., 0))`, or give the hypers and states in it their intervals and signs",
+                        ),
                 );
             }
         }
@@ -300,11 +302,15 @@ fn zero_over_zero(program: &Program, found: &mut Vec<Diagnostic>) {
         if let NodeKind::Binary(BinaryOp::Div, above, below) = &node.kind {
             if is_zero(&operands[0]) && is_zero(&operands[1]) {
                 found.push(
-                    Diagnostic::new(Code::ZeroOverZero, node.span, "this is 0/0 in the first step where the gradient is 0")
-                        .label("NaN at the defaults, with t = 1 and g = 0")
-                        .also(program.node(*above).span, "0")
-                        .also(program.node(*below).span, "0")
-                        .help("add a small `eps` below, or give `eps` a default above 0"),
+                    Diagnostic::new(
+                        Code::ZeroOverZero,
+                        node.span,
+                        "this is 0/0 in the first step where the gradient is 0",
+                    )
+                    .label("NaN at the defaults, with t = 1 and g = 0")
+                    .also(program.node(*above).span, "0")
+                    .also(program.node(*below).span, "0")
+                    .help("add a small `eps` below, or give `eps` a default above 0"),
                 );
             }
         }

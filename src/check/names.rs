@@ -54,8 +54,7 @@ impl Scopes {
 }
 
 /// Built-in names that are values, in a rule for an optimizer.
-pub(super) const VALUES: &[&str] =
-    &["p", "g", "t", "pi", "inf", "epsilon", "numel", "rank", "rows", "cols"];
+pub(super) const VALUES: &[&str] = &["p", "g", "t", "pi", "inf", "epsilon", "numel", "rank", "rows", "cols"];
 
 /// Functions that fold many values into one. They belong to the language, not yet to this version.
 pub(super) const REDUCTIONS: &[&str] = &["sum", "mean", "norm", "rms", "any", "all", "dot"];

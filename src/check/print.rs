@@ -180,11 +180,7 @@ impl Default for Binding {
     }
 }
 
-fn node_text(
-    program: &Program,
-    id: ExprId,
-    operand: &mut dyn FnMut(ExprId, Binding) -> String,
-) -> (String, Binding) {
+fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Binding) -> String) -> (String, Binding) {
     match &program.node(id).kind {
         NodeKind::Number(x) if *x == std::f64::consts::PI => ("pi".into(), Binding::Atom),
         NodeKind::Number(x) => (number_text(*x), Binding::Atom),

@@ -123,13 +123,7 @@ pub(super) fn evaluate(
     known[&root]
 }
 
-fn node(
-    program: &Program,
-    id: ExprId,
-    of: &[Known],
-    facts: &Facts,
-    visit: &mut dyn FnMut(ExprId, &[Known]),
-) -> Known {
+fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts, visit: &mut dyn FnMut(ExprId, &[Known])) -> Known {
     let var = |vars: &BTreeMap<Var, Known>, var: &Var| {
         let unknown = if program.node(id).ty == Ty::Condition { Known::Condition(None) } else { ANY };
         vars.get(var).copied().unwrap_or(unknown)
@@ -144,9 +138,7 @@ fn node(
         NodeKind::Read(v) => var(&facts.vars, v),
         NodeKind::Old(v) => var(&facts.old, v),
         NodeKind::Own(_) => of[0],
-        NodeKind::Outcome(condition) => {
-            evaluate(program, program.conditions[condition.index()].cond, facts, visit)
-        }
+        NodeKind::Outcome(condition) => evaluate(program, program.conditions[condition.index()].cond, facts, visit),
         NodeKind::Not(_) => Known::Condition(of[0].outcome().map(|b| !b)),
         NodeKind::Neg(_) => {
             let (low, high) = of[0].bounds();
@@ -233,10 +225,7 @@ fn binary(op: BinaryOp, a: Known, b: Known, square: bool) -> Known {
 
 /// An interval; a bound that is NaN is unknown.
 fn number(low: f64, high: f64) -> Known {
-    Known::Number(
-        if low.is_nan() { f64::NEG_INFINITY } else { low },
-        if high.is_nan() { f64::INFINITY } else { high },
-    )
+    Known::Number(if low.is_nan() { f64::NEG_INFINITY } else { low }, if high.is_nan() { f64::INFINITY } else { high })
 }
 
 fn products(pairs: [(f64, f64); 4]) -> Known {
@@ -254,8 +243,20 @@ fn greatest(xs: &[f64]) -> f64 {
 }
 
 fn compare(op: CompareOp, (al, ah): (f64, f64), (bl, bh): (f64, f64)) -> Option<bool> {
-    let less = if ah < bl { Some(true) } else if al >= bh { Some(false) } else { None };
-    let greater = if al > bh { Some(true) } else if ah <= bl { Some(false) } else { None };
+    let less = if ah < bl {
+        Some(true)
+    } else if al >= bh {
+        Some(false)
+    } else {
+        None
+    };
+    let greater = if al > bh {
+        Some(true)
+    } else if ah <= bl {
+        Some(false)
+    } else {
+        None
+    };
     match op {
         CompareOp::Lt => less,
         CompareOp::Ge => less.map(|b| !b),
@@ -301,13 +302,18 @@ fn call(function: Function, of: &[Known]) -> Known {
         Function::Abs if low >= 0.0 => of[0],
         Function::Abs => number(if high < 0.0 { -high } else { 0.0 }, high.max(-low)),
         Function::Sign if low == high && low == 0.0 => of[0],
-        Function::Sign => {
-            number(if low > 0.0 { 1.0 } else if low == 0.0 { 0.0 } else { -1.0 }, if high > 0.0 { 1.0 } else { 0.0 })
-        }
+        Function::Sign => number(
+            if low > 0.0 {
+                1.0
+            } else if low == 0.0 {
+                0.0
+            } else {
+                -1.0
+            },
+            if high > 0.0 { 1.0 } else { 0.0 },
+        ),
         Function::Sqrt => number(libm::sqrt(low.max(0.0)), libm::sqrt(high.max(0.0))),
-        Function::Rsqrt => {
-            binary(BinaryOp::Div, Known::point(1.0), call(Function::Sqrt, of), false)
-        }
+        Function::Rsqrt => binary(BinaryOp::Div, Known::point(1.0), call(Function::Sqrt, of), false),
         Function::Cbrt => monotonic(libm::cbrt),
         Function::Exp => monotonic(libm::exp),
         Function::Log => number(libm::log(low.max(0.0)), libm::log(high.max(0.0))),
@@ -329,9 +335,7 @@ fn call(function: Function, of: &[Known]) -> Known {
                 _ => sum,
             }
         }
-        Function::Fma => {
-            binary(BinaryOp::Add, binary(BinaryOp::Mul, of[0], of[1], false), of[2], false)
-        }
+        Function::Fma => binary(BinaryOp::Add, binary(BinaryOp::Mul, of[0], of[1], false), of[2], false),
         Function::Isfinite => Known::Condition(None),
         Function::Pow => match (of[0], of[1]) {
             (Known::Number(x, y), Known::Number(n, m)) if x == y && n == m => Known::point(libm::pow(x, n)),

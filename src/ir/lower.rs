@@ -11,7 +11,7 @@ use super::passes;
 use super::region::Region;
 use super::step::{Array, Facts, Math, Outcome, Source, Step, StepInst, Target};
 use crate::check::program::{
-    BinaryOp, ConditionId, Extent, ExprId, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
+    BinaryOp, ConditionId, ExprId, Extent, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
 };
 use crate::check::statement_text;
 use std::collections::{BTreeMap, HashMap};
@@ -603,11 +603,7 @@ impl<'a> Lowering<'a> {
 
     /// Factors of `-(x*y)`: the sign goes to a scalar where there is one, so that it is changed once a step.
     fn negate_product(&mut self, x: Value, y: Value) -> (Value, Value) {
-        if matches!(self.insts[y.index()], StepInst::Round(_)) {
-            (x, self.negate(y))
-        } else {
-            (self.negate(x), y)
-        }
+        if matches!(self.insts[y.index()], StepInst::Round(_)) { (x, self.negate(y)) } else { (self.negate(x), y) }
     }
 
     /// `-v` for elements. Changing the sign is exact, before rounding as after it.

@@ -146,7 +146,10 @@ impl Optimizer {
         let empty = HashMap::new();
         let metadata = header.metadata().as_ref().unwrap_or(&empty);
         let get = |key: &str| {
-            metadata.get(key).map(String::as_str).ok_or(format!("not a state file of updraft: its metadata has no `{key}`"))
+            metadata
+                .get(key)
+                .map(String::as_str)
+                .ok_or(format!("not a state file of updraft: its metadata has no `{key}`"))
         };
         if get("format")? != FORMAT {
             return Err(format!("its format is `{}`, this version reads `{FORMAT}`", get("format")?));
@@ -230,15 +233,23 @@ impl Optimizer {
         if text != mine {
             let mut lines = text.lines().zip(mine.lines()).filter(|(theirs, mine)| theirs != mine);
             let difference = match lines.next() {
-                Some((theirs, mine)) => format!("it has `{}` where {} has `{}`", theirs.trim(), program.name, mine.trim()),
-                None => format!("one is longer than the other ({} and {} lines)", text.lines().count(), mine.lines().count()),
+                Some((theirs, mine)) => {
+                    format!("it has `{}` where {} has `{}`", theirs.trim(), program.name, mine.trim())
+                }
+                None => format!(
+                    "one is longer than the other ({} and {} lines)",
+                    text.lines().count(),
+                    mine.lines().count()
+                ),
             };
             return Err(format!("it was written by another rule ({rule}): {difference}"));
         }
         let mine = self.flags_text();
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
         if parse(flags) != parse(&mine) {
-            return Err(format!("it was written with the flags {flags}, but they are {mine} now: set them as they were"));
+            return Err(format!(
+                "it was written with the flags {flags}, but they are {mine} now: set them as they were"
+            ));
         }
         Ok(())
     }

@@ -101,7 +101,9 @@ impl fmt::Display for Error {
             Error::UnknownInput { rule, input, known } => {
                 write!(f, "{rule} has no input `{input}`; it has {}", list(known))
             }
-            Error::InputExtent { input, extent } => write!(f, "the input `{input}` is per {extent}: {}", give(extent, input)),
+            Error::InputExtent { input, extent } => {
+                write!(f, "the input `{input}` is per {extent}: {}", give(extent, input))
+            }
             Error::MissingInput { rule, input, extent, tensor } => write!(
                 f,
                 "{rule} reads the input `{input}` in this step of `{tensor}`, and it has not been given: {}",

@@ -5,7 +5,7 @@
 //! ranges of all its buffers before it makes a slice of any (see [`overlap`]).
 #![allow(unsafe_code)]
 
-use super::tensor::{Grad, GradKind, Key, Param, ParamKind, Tensor};
+use super::tensor::{GradData, Key, ParamData, Tensor};
 use crate::ir::Storage;
 use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 use smallvec::SmallVec;
@@ -66,8 +66,8 @@ fn raw<'a>(name: &'a str, param: *mut u8, grad: *const u8, storage: Storage, sha
     let shape = SmallVec::from_slice(shape);
     Tensor {
         key: Key::Name(name),
-        param: Param(ParamKind::Raw(RawParam { data: param, storage, shape: shape.clone() })),
-        grad: Grad(GradKind::Raw(RawGrad { data: grad, storage, shape })),
+        param: ParamData::Raw(RawParam { data: param, storage, shape: shape.clone() }),
+        grad: GradData::Raw(RawGrad { data: grad, storage, shape }),
         inputs: SmallVec::new(),
     }
 }
@@ -92,70 +92,70 @@ impl RawGrad {
     }
 }
 
-impl Param<'_> {
+impl ParamData<'_> {
     /// Whether it was made from a pointer.
     pub(super) fn is_raw(&self) -> bool {
-        matches!(self.0, ParamKind::Raw(_))
+        matches!(self, ParamData::Raw(_))
     }
 
     /// Turns raw memory into a view. To be called after [`overlap`] has found that no other buffer of the step is there.
     pub(super) fn resolve(&mut self) {
-        let ParamKind::Raw(raw) = &self.0 else { return };
+        let ParamData::Raw(raw) = &*self else { return };
         let shape = IxDyn(&raw.shape);
         let empty = raw.shape.contains(&0);
-        self.0 = match raw.storage {
+        *self = match raw.storage {
             Storage::F32 => {
                 let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
                 // SAFETY: the caller of `raw_f32` promised as many aligned f32 as the shape holds, which nothing else
                 // accesses while the tensor is used; `overlap`, which `Optimizer::step` called, found that no other
                 // buffer of the step shares them; a view of no element is dangling.
-                ParamKind::F32(unsafe { ArrayViewMutD::from_shape_ptr(shape, data) })
+                ParamData::F32(unsafe { ArrayViewMutD::from_shape_ptr(shape, data) })
             }
             Storage::F64 => {
                 let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
                 // SAFETY: as above, with the promise of the caller of `raw_f64`.
-                ParamKind::F64(unsafe { ArrayViewMutD::from_shape_ptr(shape, data) })
+                ParamData::F64(unsafe { ArrayViewMutD::from_shape_ptr(shape, data) })
             }
         };
     }
 
     /// The bytes that it spans.
     fn range(&self) -> Range<usize> {
-        match &self.0 {
-            ParamKind::F32(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            ParamKind::F64(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            ParamKind::Raw(raw) => contiguous(raw.data, raw.storage, &raw.shape),
+        match self {
+            ParamData::F32(view) => span(view.as_ptr(), view.shape(), view.strides()),
+            ParamData::F64(view) => span(view.as_ptr(), view.shape(), view.strides()),
+            ParamData::Raw(raw) => contiguous(raw.data, raw.storage, &raw.shape),
         }
     }
 }
 
-impl Grad<'_> {
+impl GradData<'_> {
     /// Turns raw memory into a view. To be called after [`overlap`] has found that no parameter is there.
     pub(super) fn resolve(&mut self) {
-        let GradKind::Raw(raw) = &self.0 else { return };
+        let GradData::Raw(raw) = &*self else { return };
         let shape = IxDyn(&raw.shape);
         let empty = raw.shape.contains(&0);
-        self.0 = match raw.storage {
+        *self = match raw.storage {
             Storage::F32 => {
                 let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
                 // SAFETY: the caller of `raw_f32` promised as many aligned, readable f32 as the shape holds; `overlap`
                 // found that no parameter of the step shares them, so nothing writes them; a view of no element is
                 // dangling.
-                GradKind::F32(unsafe { ArrayViewD::from_shape_ptr(shape, data) })
+                GradData::F32(unsafe { ArrayViewD::from_shape_ptr(shape, data) })
             }
             Storage::F64 => {
                 let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
                 // SAFETY: as above, with the promise of the caller of `raw_f64`.
-                GradKind::F64(unsafe { ArrayViewD::from_shape_ptr(shape, data) })
+                GradData::F64(unsafe { ArrayViewD::from_shape_ptr(shape, data) })
             }
         };
     }
 
     fn range(&self) -> Range<usize> {
-        match &self.0 {
-            GradKind::F32(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            GradKind::F64(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            GradKind::Raw(raw) => contiguous(raw.data, raw.storage, &raw.shape),
+        match self {
+            GradData::F32(view) => span(view.as_ptr(), view.shape(), view.strides()),
+            GradData::F64(view) => span(view.as_ptr(), view.shape(), view.strides()),
+            GradData::Raw(raw) => contiguous(raw.data, raw.storage, &raw.shape),
         }
     }
 }

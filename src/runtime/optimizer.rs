@@ -7,7 +7,7 @@ use super::memory::{Span, overlap};
 use super::plans::{Compiled, CompiledSweep, Engine, Plans, outcomes};
 use super::rule::Rule;
 use super::state::{State, StateValues};
-use super::tensor::{Element, GradKind, Key, ParamKind, Tensor, TensorId};
+use super::tensor::{Erase, GradData, Key, ParamData, Tensor, TensorId};
 use crate::check::program::{Extent, InputId, Program, StateId};
 use crate::ir::region::{Level, Region};
 use crate::ir::step::{Array, Source};
@@ -186,9 +186,7 @@ impl Sources<'_> {
                 let state = match self.rule.program().states[id.index()].extent {
                     Extent::Model => self.model.states[id.index()],
                     Extent::Group => self.group.states[id.index()],
-                    Extent::Tensor | Extent::Element => {
-                        self.tensor.and_then(|slot| slot.states[id.index()].scalar())
-                    }
+                    Extent::Tensor | Extent::Element => self.tensor.and_then(|slot| slot.states[id.index()].scalar()),
                 };
                 Scalar::F64(state.unwrap_or_else(|| first_scalar(self.rule.program(), id, self.hypers)))
             }
@@ -315,7 +313,9 @@ impl Optimizer {
     pub fn group(&mut self, name: &str) -> Result<GroupMut<'_>, Error> {
         match self.groups.iter().position(|group| group.name == name) {
             Some(index) => Ok(GroupMut { optimizer: self, index }),
-            None => Err(Error::UnknownGroup { group: name.to_string(), known: self.groups().map(String::from).collect() }),
+            None => {
+                Err(Error::UnknownGroup { group: name.to_string(), known: self.groups().map(String::from).collect() })
+            }
         }
     }
 
@@ -378,7 +378,8 @@ impl Optimizer {
     pub fn state_bytes(&self) -> usize {
         let tensors: usize = self.tensors.iter().flat_map(|slot| &slot.states).map(State::bytes).sum();
         let scopes = self.groups.iter().map(|group| &group.scope).chain([&self.model]);
-        let scalars: usize = scopes.flat_map(|scope| &scope.states).map(|state| if state.is_some() { 8 } else { 0 }).sum();
+        let scalars: usize =
+            scopes.flat_map(|scope| &scope.states).map(|state| if state.is_some() { 8 } else { 0 }).sum();
         tensors + scalars
     }
 
@@ -693,7 +694,12 @@ impl Optimizer {
                     }
                 }
             }
-            region.run((Level::Tensor, Level::Tensor), &mut registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+            region.run(
+                (Level::Tensor, Level::Tensor),
+                &mut registers,
+                |s| sources.get(s),
+                |id, x| stores.push((id, x)),
+            );
             self.scratch.prepared[work].uniforms.set(slot.storage, region, &registers);
             self.scratch.prepared[work].registers = registers;
             for (id, x) in stores.drain(..) {
@@ -708,9 +714,9 @@ impl Optimizer {
             let Scratch { prepared, param_f32, param_f64, grad_f32, grad_f64, .. } = &mut self.scratch;
             let uniforms = prepared[work].uniforms.values(slot.storage);
             let run = SweepOfTensor { program, facts: &plan.facts, sweep, hypers, uniforms, states: &mut slot.states };
-            match (&mut tensor.param.0, &tensor.grad.0) {
-                (ParamKind::F32(p), GradKind::F32(g)) => run.run(p, g, param_f32, grad_f32),
-                (ParamKind::F64(p), GradKind::F64(g)) => run.run(p, g, param_f64, grad_f64),
+            match (&mut tensor.param, &tensor.grad) {
+                (ParamData::F32(p), GradData::F32(g)) => run.run(p, g, param_f32, grad_f32),
+                (ParamData::F64(p), GradData::F64(g)) => run.run(p, g, param_f64, grad_f64),
                 // `identify` has seen to it that both are of one type, and `resolve` that neither is raw.
                 _ => {}
             }
@@ -731,7 +737,7 @@ struct SweepOfTensor<'a> {
 
 impl SweepOfTensor<'_> {
     /// Runs over views of any layout: one that is not row-major is copied, and the parameter copied back.
-    fn run<T: Element>(
+    fn run<T: Erase>(
         self,
         param: &mut ArrayViewMutD<'_, T>,
         grad: &ArrayViewD<'_, T>,
@@ -755,7 +761,7 @@ impl SweepOfTensor<'_> {
         param.iter_mut().zip(param_copy.iter()).for_each(|(to, from)| *to = *from);
     }
 
-    fn run_slices<T: Element>(self, param: &mut [T], grad: &[T]) {
+    fn run_slices<T: Erase>(self, param: &mut [T], grad: &[T]) {
         first_values(self.program, self.facts, self.sweep, self.hypers, self.states, param);
         // The buffers in the order of the streams: each state is borrowed once, in its own order.
         let mut buffers: SmallVec<[Option<Buffer<'_>>; 12]> = SmallVec::new();
@@ -780,7 +786,7 @@ impl SweepOfTensor<'_> {
 }
 
 /// Gives the states that a sweep is the first to touch their first values.
-fn first_values<T: Element>(
+fn first_values<T: Erase>(
     program: &Arc<Program>,
     facts: &Facts,
     sweep: &CompiledSweep,

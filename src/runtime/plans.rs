@@ -79,11 +79,7 @@ impl CompiledSweep {
 }
 
 impl Plans {
-    pub(super) fn new(
-        math: Math,
-        engine: Engine,
-        #[cfg(feature = "jit")] lanes: crate::codegen::Lanes,
-    ) -> Plans {
+    pub(super) fn new(math: Math, engine: Engine, #[cfg(feature = "jit")] lanes: crate::codegen::Lanes) -> Plans {
         Plans {
             math,
             engine,
@@ -149,9 +145,9 @@ impl Plans {
 pub(crate) fn outcomes(program: &Program, conditions: &Region, registers: &[Scalar], out: &mut Vec<Outcome>) {
     out.clear();
     for (condition, output) in program.conditions.iter().zip(&conditions.outputs) {
-        let reached = condition.parent.is_none_or(|(parent, taken)| {
-            out[parent.index()] == if taken { Outcome::True } else { Outcome::False }
-        });
+        let reached = condition
+            .parent
+            .is_none_or(|(parent, taken)| out[parent.index()] == if taken { Outcome::True } else { Outcome::False });
         let holds = registers[output.index()] == Scalar::Bool(true);
         out.push(match (reached, holds) {
             (false, _) => Outcome::Unreached,

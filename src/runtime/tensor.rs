@@ -25,8 +25,8 @@ use smallvec::SmallVec;
 #[derive(Debug)]
 pub struct Tensor<'a> {
     pub(super) key: Key<'a>,
-    pub(super) param: Param<'a>,
-    pub(super) grad: Grad<'a>,
+    pub(super) param: ParamData<'a>,
+    pub(super) grad: GradData<'a>,
     pub(super) inputs: SmallVec<[(&'a str, f64); 2]>,
 }
 
@@ -45,12 +45,17 @@ pub struct TensorId {
     pub(super) generation: u32,
 }
 
-/// The memory of a parameter.
+/// A parameter as [`Tensor::new`] takes it: a slice or an ndarray view of any dimension and layout.
 #[derive(Debug)]
-pub struct Param<'a>(pub(super) ParamKind<'a>);
+pub struct Param<'a, T>(ArrayViewMutD<'a, T>);
 
+/// A gradient as [`Tensor::new`] takes it: a slice or an ndarray view of any dimension and layout.
 #[derive(Debug)]
-pub(super) enum ParamKind<'a> {
+pub struct Grad<'a, T>(ArrayViewD<'a, T>);
+
+/// The memory of a parameter. Its type is data, so that tensors of different types are stepped together.
+#[derive(Debug)]
+pub(super) enum ParamData<'a> {
     F32(ArrayViewMutD<'a, f32>),
     F64(ArrayViewMutD<'a, f64>),
     Raw(RawParam),
@@ -58,10 +63,7 @@ pub(super) enum ParamKind<'a> {
 
 /// The memory of a gradient.
 #[derive(Debug)]
-pub struct Grad<'a>(pub(super) GradKind<'a>);
-
-#[derive(Debug)]
-pub(super) enum GradKind<'a> {
+pub(super) enum GradData<'a> {
     F32(ArrayViewD<'a, f32>),
     F64(ArrayViewD<'a, f64>),
     Raw(RawGrad),
@@ -69,13 +71,21 @@ pub(super) enum GradKind<'a> {
 
 impl<'a> Tensor<'a> {
     /// A parameter called `name`, under which its state is kept, and its gradient of the same shape and type.
-    pub fn new(name: &'a str, param: impl Into<Param<'a>>, grad: impl Into<Grad<'a>>) -> Tensor<'a> {
-        Tensor { key: Key::Name(name), param: param.into(), grad: grad.into(), inputs: SmallVec::new() }
+    pub fn new<T: Element>(name: &'a str, param: impl Into<Param<'a, T>>, grad: impl Into<Grad<'a, T>>) -> Tensor<'a> {
+        Tensor::from_views(Key::Name(name), param.into().0, grad.into().0)
     }
 
     /// A parameter that has been registered.
-    pub fn with_id(id: TensorId, param: impl Into<Param<'a>>, grad: impl Into<Grad<'a>>) -> Tensor<'a> {
-        Tensor { key: Key::Id(id), param: param.into(), grad: grad.into(), inputs: SmallVec::new() }
+    pub fn with_id<T: Element>(
+        id: TensorId,
+        param: impl Into<Param<'a, T>>,
+        grad: impl Into<Grad<'a, T>>,
+    ) -> Tensor<'a> {
+        Tensor::from_views(Key::Id(id), param.into().0, grad.into().0)
+    }
+
+    fn from_views<T: Element>(key: Key<'a>, param: ArrayViewMutD<'a, T>, grad: ArrayViewD<'a, T>) -> Tensor<'a> {
+        Tensor { key, param: T::param(param), grad: T::grad(grad), inputs: SmallVec::new() }
     }
 
     /// Gives an input per tensor.
@@ -85,76 +95,66 @@ impl<'a> Tensor<'a> {
     }
 }
 
-impl Param<'_> {
+impl ParamData<'_> {
     pub(super) fn shape(&self) -> &[usize] {
-        match &self.0 {
-            ParamKind::F32(view) => view.shape(),
-            ParamKind::F64(view) => view.shape(),
-            ParamKind::Raw(raw) => raw.shape(),
+        match self {
+            ParamData::F32(view) => view.shape(),
+            ParamData::F64(view) => view.shape(),
+            ParamData::Raw(raw) => raw.shape(),
         }
     }
 
     pub(super) fn storage(&self) -> Storage {
-        match &self.0 {
-            ParamKind::F32(_) => Storage::F32,
-            ParamKind::F64(_) => Storage::F64,
-            ParamKind::Raw(raw) => raw.storage(),
+        match self {
+            ParamData::F32(_) => Storage::F32,
+            ParamData::F64(_) => Storage::F64,
+            ParamData::Raw(raw) => raw.storage(),
         }
     }
 }
 
-impl Grad<'_> {
+impl GradData<'_> {
     pub(super) fn shape(&self) -> &[usize] {
-        match &self.0 {
-            GradKind::F32(view) => view.shape(),
-            GradKind::F64(view) => view.shape(),
-            GradKind::Raw(raw) => raw.shape(),
+        match self {
+            GradData::F32(view) => view.shape(),
+            GradData::F64(view) => view.shape(),
+            GradData::Raw(raw) => raw.shape(),
         }
     }
 
     pub(super) fn storage(&self) -> Storage {
-        match &self.0 {
-            GradKind::F32(_) => Storage::F32,
-            GradKind::F64(_) => Storage::F64,
-            GradKind::Raw(raw) => raw.storage(),
+        match self {
+            GradData::F32(_) => Storage::F32,
+            GradData::F64(_) => Storage::F64,
+            GradData::Raw(raw) => raw.storage(),
         }
     }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
 }
 
 /// The types of elements that tensors have: f32 and f64.
-pub trait Element: sealed::Sealed + Copy {
-    /// A view of a parameter of this type.
-    #[doc(hidden)]
-    fn param(view: ArrayViewMutD<'_, Self>) -> Param<'_>;
-    /// A view of a gradient of this type.
-    #[doc(hidden)]
-    fn grad(view: ArrayViewD<'_, Self>) -> Grad<'_>;
-    /// A kernel's argument that is read.
-    #[doc(hidden)]
+#[expect(private_bounds, reason = "no other type can be an element")]
+pub trait Element: Erase {}
+
+/// What the runtime does with elements of each type.
+pub(super) trait Erase: Copy + 'static {
+    fn param(view: ArrayViewMutD<'_, Self>) -> ParamData<'_>;
+    fn grad(view: ArrayViewD<'_, Self>) -> GradData<'_>;
     fn buffer(slice: &[Self]) -> Buffer<'_>;
-    /// A kernel's argument that is written.
-    #[doc(hidden)]
     fn buffer_mut(slice: &mut [Self]) -> Buffer<'_>;
-    /// What the evaluator of steps takes.
-    #[doc(hidden)]
     fn column(slice: &[Self]) -> Column;
 }
 
 macro_rules! element {
     ($ty:ident, $variant:ident, $mutable:ident) => {
-        impl Element for $ty {
-            fn param(view: ArrayViewMutD<'_, $ty>) -> Param<'_> {
-                Param(ParamKind::$variant(view))
+        impl Element for $ty {}
+
+        impl Erase for $ty {
+            fn param(view: ArrayViewMutD<'_, $ty>) -> ParamData<'_> {
+                ParamData::$variant(view)
             }
 
-            fn grad(view: ArrayViewD<'_, $ty>) -> Grad<'_> {
-                Grad(GradKind::$variant(view))
+            fn grad(view: ArrayViewD<'_, $ty>) -> GradData<'_> {
+                GradData::$variant(view)
             }
 
             fn buffer(slice: &[$ty]) -> Buffer<'_> {
@@ -174,62 +174,62 @@ macro_rules! element {
 element!(f32, F32, F32Mut);
 element!(f64, F64, F64Mut);
 
-impl<'a, T: Element> From<&'a mut [T]> for Param<'a> {
-    fn from(slice: &'a mut [T]) -> Param<'a> {
-        T::param(ArrayViewMut::from(slice).into_dyn())
+impl<'a, T: Element> From<&'a mut [T]> for Param<'a, T> {
+    fn from(slice: &'a mut [T]) -> Param<'a, T> {
+        Param(ArrayViewMut::from(slice).into_dyn())
     }
 }
 
-impl<'a, T: Element> From<&'a mut Vec<T>> for Param<'a> {
-    fn from(vec: &'a mut Vec<T>) -> Param<'a> {
+impl<'a, T: Element> From<&'a mut Vec<T>> for Param<'a, T> {
+    fn from(vec: &'a mut Vec<T>) -> Param<'a, T> {
         vec.as_mut_slice().into()
     }
 }
 
-impl<'a, T: Element, const N: usize> From<&'a mut [T; N]> for Param<'a> {
-    fn from(array: &'a mut [T; N]) -> Param<'a> {
+impl<'a, T: Element, const N: usize> From<&'a mut [T; N]> for Param<'a, T> {
+    fn from(array: &'a mut [T; N]) -> Param<'a, T> {
         array.as_mut_slice().into()
     }
 }
 
-impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<S, D>> for Param<'a> {
-    fn from(array: &'a mut ArrayBase<S, D>) -> Param<'a> {
-        T::param(array.view_mut().into_dyn())
+impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<S, D>> for Param<'a, T> {
+    fn from(array: &'a mut ArrayBase<S, D>) -> Param<'a, T> {
+        Param(array.view_mut().into_dyn())
     }
 }
 
-impl<'a, T: Element, D: Dimension> From<ArrayViewMut<'a, T, D>> for Param<'a> {
-    fn from(view: ArrayViewMut<'a, T, D>) -> Param<'a> {
-        T::param(view.into_dyn())
+impl<'a, T: Element, D: Dimension> From<ArrayViewMut<'a, T, D>> for Param<'a, T> {
+    fn from(view: ArrayViewMut<'a, T, D>) -> Param<'a, T> {
+        Param(view.into_dyn())
     }
 }
 
-impl<'a, T: Element> From<&'a [T]> for Grad<'a> {
-    fn from(slice: &'a [T]) -> Grad<'a> {
-        T::grad(ArrayView::from(slice).into_dyn())
+impl<'a, T: Element> From<&'a [T]> for Grad<'a, T> {
+    fn from(slice: &'a [T]) -> Grad<'a, T> {
+        Grad(ArrayView::from(slice).into_dyn())
     }
 }
 
-impl<'a, T: Element> From<&'a Vec<T>> for Grad<'a> {
-    fn from(vec: &'a Vec<T>) -> Grad<'a> {
+impl<'a, T: Element> From<&'a Vec<T>> for Grad<'a, T> {
+    fn from(vec: &'a Vec<T>) -> Grad<'a, T> {
         vec.as_slice().into()
     }
 }
 
-impl<'a, T: Element, const N: usize> From<&'a [T; N]> for Grad<'a> {
-    fn from(array: &'a [T; N]) -> Grad<'a> {
+impl<'a, T: Element, const N: usize> From<&'a [T; N]> for Grad<'a, T> {
+    fn from(array: &'a [T; N]) -> Grad<'a, T> {
         array.as_slice().into()
     }
 }
 
-impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> for Grad<'a> {
-    fn from(array: &'a ArrayBase<S, D>) -> Grad<'a> {
-        T::grad(array.view().into_dyn())
+impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> for Grad<'a, T> {
+    fn from(array: &'a ArrayBase<S, D>) -> Grad<'a, T> {
+        Grad(array.view().into_dyn())
     }
 }
 
-impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for Grad<'a> {
-    fn from(view: ArrayView<'a, T, D>) -> Grad<'a> {
-        T::grad(view.into_dyn())
+impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for Grad<'a, T> {
+    fn from(view: ArrayView<'a, T, D>) -> Grad<'a, T> {
+        Grad(view.into_dyn())
     }
 }
