@@ -1,5 +1,8 @@
 //! The front end, from the outside: messages for broken files, round trips of the formatter, and hostile input.
 
+mod sources;
+
+use sources::Random;
 use updraft::diagnostic::{Color, render_all};
 use updraft::{SourceFile, syntax};
 
@@ -46,6 +49,8 @@ fn survives(text: &str) {
     let few = &parsed.diagnostics[..parsed.diagnostics.len().min(3)];
     let drawn = render_all(&parsed.file, few, Color::Never);
     assert!(!drawn.contains(|c: char| c.is_control() && c != '\n'), "{drawn:?}");
+    let printed = syntax::print(&parsed);
+    assert_eq!(printed.is_none(), parsed.has_errors());
 }
 
 #[test]
@@ -65,19 +70,6 @@ fn every_prefix_and_every_deletion_survives() {
             survives(&format!("{}{}", &SAMPLE[..start], &SAMPLE[start + c.len_utf8()..]));
         }
     });
-}
-
-/// A small generator of random numbers (splitmix64), so that a failure comes back with its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((x ^ (x >> 31)) % bound as u64) as usize
-    }
 }
 
 #[test]
@@ -184,11 +176,72 @@ fn windows_line_ends_and_a_byte_order_mark_change_nothing() {
     }
 }
 
-/// The tree as text, without the places in it.
+/// The tree as text, without the places in it: every `12..34` becomes `..`.
 fn without_spans(parsed: &syntax::Parsed) -> String {
-    let text = format!("{:#?}", parsed.ast);
-    let is_place = |line: &str| {
-        line.starts_with("span: ") || (line.contains("..") && line.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    text.lines().filter(|line| !is_place(line.trim())).collect::<Vec<_>>().join("\n")
+    let text = format!("{:?}", parsed.ast);
+    let mut parts = text.split("..");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept.truncate(kept.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+        kept.push_str("..");
+        kept.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    kept
+}
+
+/// The layout of `text`, which must parse.
+fn formatted(text: &str) -> String {
+    let parsed = parse(text);
+    assert!(parsed.diagnostics.is_empty(), "{}\n{text}", render_all(&parsed.file, &parsed.diagnostics, Color::Never));
+    syntax::print(&parsed).unwrap()
+}
+
+#[test]
+fn the_sample_is_formatted() {
+    insta::assert_snapshot!(formatted(SAMPLE));
+}
+
+/// Odd layouts, each with its canonical one.
+#[test]
+fn layouts_are_canonical() {
+    insta::glob!("layout/*.opt", |path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        insta::assert_snapshot!(formatted(&text));
+    });
+}
+
+#[test]
+fn formatting_changes_nothing_but_the_layout() {
+    for seed in 0..4000 {
+        let text = sources::source(seed);
+        let parsed = parse(&text);
+        let printed = formatted(&text);
+        let again = parse(&printed);
+        assert!(without_spans(&again) == without_spans(&parsed), "seed {seed}\n{text}\n----\n{printed}");
+        assert_eq!(formatted(&printed), printed, "seed {seed}\n{text}");
+        let comments = |parsed: &syntax::Parsed| -> Vec<String> {
+            parsed.comments.iter().map(|c| c.text.trim().to_owned()).collect()
+        };
+        assert_eq!(comments(&again), comments(&parsed), "seed {seed}\n{text}\n----\n{printed}");
+        assert!(
+            printed.ends_with('\n') && !printed.ends_with("\n\n") && !printed.contains("\n\n\n"),
+            "seed {seed}\n{printed}"
+        );
+        assert!(printed.lines().all(|line| line.trim_end_matches([' ', '\t']) == line), "seed {seed}\n{printed}");
+    }
+}
+
+#[test]
+fn damaged_files_survive() {
+    on_a_small_stack(|| {
+        for seed in 0..1000 {
+            let text = sources::source(seed);
+            let mut random = Random(seed);
+            let at = |random: &mut Random| text.char_indices().nth(random.below(text.chars().count())).unwrap().0;
+            let (start, end) = (at(&mut random), at(&mut random));
+            survives(&text[start.min(end)..start.max(end)]);
+            survives(&format!("{}{}", &text[..start.min(end)], &text[start.max(end)..]));
+            survives(&format!("{}{}", &text[..end], &text[start..]));
+        }
+    });
 }

@@ -281,8 +281,8 @@ pub(super) fn missing_block(file: &SourceFile, span: Span) -> Diagnostic {
         "else" => ("expected `{` after `else`", "the block is missing"),
         _ => ("expected `{` after the condition", "the block of this condition is missing"),
     };
-    let help = match text.len() <= 60 && !text.contains(['\n', '#']) {
-        true => format!("write `{text} {{ ... }}`, with the `{{` on this line"),
+    let help = match text.len() <= 60 && !text.contains(['\n', '\r', '\t', '#']) {
+        true => format!("write `{} {{ ... }}`, with the `{{` on this line", printable(text)),
         false => "put `{` at the end of this line, and `}` behind the last statement".to_owned(),
     };
     Diagnostic::new(Code::UnexpectedToken, span.at_end(), message).label(label).help(help)
