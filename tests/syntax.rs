@@ -4,7 +4,7 @@ mod sources;
 
 use sources::Random;
 use updraft::diagnostic::{Color, render_all};
-use updraft::{SourceFile, syntax};
+use updraft::{Code, SourceFile, syntax};
 
 /// Every file of `tests/syntax`, with all that is said about it.
 #[test]
@@ -212,7 +212,7 @@ fn layouts_are_canonical() {
 
 #[test]
 fn formatting_changes_nothing_but_the_layout() {
-    for seed in 0..4000 {
+    for seed in 0..1200 {
         let text = sources::source(seed);
         let parsed = parse(&text);
         let printed = formatted(&text);
@@ -234,7 +234,7 @@ fn formatting_changes_nothing_but_the_layout() {
 #[test]
 fn damaged_files_survive() {
     on_a_small_stack(|| {
-        for seed in 0..1000 {
+        for seed in 0..300 {
             let text = sources::source(seed);
             let mut random = Random(seed);
             let at = |random: &mut Random| text.char_indices().nth(random.below(text.chars().count())).unwrap().0;
@@ -244,4 +244,31 @@ fn damaged_files_survive() {
             survives(&format!("{}{}", &text[..end], &text[start..]));
         }
     });
+}
+
+/// Codes of the scan and of the parser; the others are the checker's.
+const SYNTAX_CODES: &[Code] = &[
+    Code::UnclosedBracket,
+    Code::UnmatchedBrace,
+    Code::UnterminatedText,
+    Code::UnexpectedToken,
+    Code::MalformedNumber,
+    Code::MisplacedHeader,
+];
+
+#[test]
+fn explained_examples_are_what_they_say() {
+    for code in Code::ALL {
+        let explanation = code.explain();
+        let codes = |text: &str| -> Vec<Code> {
+            let file = SourceFile::new("example.opt", text);
+            syntax::parse(&file).diagnostics.iter().map(|d| d.code).collect()
+        };
+        assert!(explanation.what.split(". ").count() <= 6, "{code}");
+        assert_eq!(codes(explanation.good), [], "{code}");
+        assert_eq!(formatted(explanation.good), explanation.good, "{code}");
+        if let Some(bad) = explanation.bad {
+            assert_eq!(codes(bad), if SYNTAX_CODES.contains(code) { vec![*code] } else { vec![] }, "{code}");
+        }
+    }
 }
