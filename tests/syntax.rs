@@ -4,7 +4,7 @@ mod sources;
 
 use sources::Random;
 use updraft::diagnostic::{Color, render_all};
-use updraft::{SourceFile, syntax};
+use updraft::{Code, SourceFile, syntax};
 
 /// Every file of `tests/syntax`, with all that is said about it.
 #[test]
@@ -212,7 +212,7 @@ fn layouts_are_canonical() {
 
 #[test]
 fn formatting_changes_nothing_but_the_layout() {
-    for seed in 0..4000 {
+    for seed in 0..1200 {
         let text = sources::source(seed);
         let parsed = parse(&text);
         let printed = formatted(&text);
@@ -234,7 +234,7 @@ fn formatting_changes_nothing_but_the_layout() {
 #[test]
 fn damaged_files_survive() {
     on_a_small_stack(|| {
-        for seed in 0..1000 {
+        for seed in 0..300 {
             let text = sources::source(seed);
             let mut random = Random(seed);
             let at = |random: &mut Random| text.char_indices().nth(random.below(text.chars().count())).unwrap().0;
@@ -244,4 +244,84 @@ fn damaged_files_survive() {
             survives(&format!("{}{}", &text[..end], &text[start..]));
         }
     });
+}
+
+/// Codes of the scan and of the parser; the others are the checker's.
+const SYNTAX_CODES: &[Code] = &[
+    Code::UnclosedBracket,
+    Code::UnmatchedBrace,
+    Code::UnterminatedText,
+    Code::UnexpectedToken,
+    Code::MalformedNumber,
+    Code::MisplacedHeader,
+];
+
+#[test]
+fn explained_examples_are_what_they_say() {
+    for code in Code::ALL {
+        let explanation = code.explain();
+        let codes = |text: &str| -> Vec<Code> {
+            let file = SourceFile::new("example.opt", text);
+            syntax::parse(&file).diagnostics.iter().map(|d| d.code).collect()
+        };
+        assert!(explanation.what.split(". ").count() <= 6, "{code}");
+        assert_eq!(codes(explanation.good), [], "{code}");
+        assert_eq!(formatted(explanation.good), explanation.good, "{code}");
+        if let Some(bad) = explanation.bad {
+            assert_eq!(codes(bad), if SYNTAX_CODES.contains(code) { vec![*code] } else { vec![] }, "{code}");
+        }
+    }
+}
+
+#[test]
+fn comments_belong_to_what_ends_before_them_on_their_line() {
+    let text = "# detached\n\n# docs\n#  indented\noptimizer sample # header\nhyper a = 1 # one\nhyper b = (1 + # inside\n2) # two\n\
+        if a > 1 { # three\np = a # four\n} # end\nif a > 1 { p = a } # five\nif (a >\n1) { p = b } else { p = a } # six\n\
+        p = a # allow(unused-value): seven\np = b # allow( odd ) eight\n# own line\np = a #\np = b\n";
+    let parsed = parse(text);
+    assert_eq!(parsed.diagnostics, []);
+    assert_eq!(parsed.ast.docs, ["docs", " indented"]);
+    let attached: Vec<String> = parsed
+        .ast
+        .items
+        .iter()
+        .map(|item| match &item.allow {
+            Some(allow) => format!("{}|{}|{}", allow.code.text, parsed.file.slice(allow.code.span), allow.reason),
+            None => item.doc.clone().unwrap_or_default(),
+        })
+        .collect();
+    assert_eq!(
+        attached,
+        ["one", "two", "three", "five", "six", "unused-value|unused-value|seven", "odd| odd |eight", "", ""]
+    );
+    assert_eq!(parsed.comments.len(), 16);
+}
+
+#[test]
+fn a_broken_line_costs_one_message_and_still_declares_its_name() {
+    let text = "optimizer sample\nhyper lr 1e-3\nparam beta = 0.9\nstate m\ndef f(a) = = a\nlet x = (1 +\nhyper y = 2\nif lr > { p = g }\n\
+        p = (m\n";
+    let parsed = parse(text);
+    let declared: Vec<_> = parsed
+        .ast
+        .items
+        .iter()
+        .map(|item| match &item.kind {
+            syntax::ast::ItemKind::Broken { declares } => declares.as_ref().map(|name| name.text.to_string()),
+            _ => Some("whole".to_owned()),
+        })
+        .collect();
+    let named = |name: &str| Some(name.to_owned());
+    let expected = [named("lr"), named("beta"), named("m"), named("f"), named("x"), named("whole"), None, None];
+    assert_eq!(declared, expected);
+    assert_eq!(parsed.diagnostics.len(), 7);
+}
+
+#[test]
+fn a_long_file_is_not_read() {
+    let limit = 256 * 1024;
+    let exact = format!("optimizer sample\n{}", "#".repeat(limit - 17));
+    assert_eq!(parse(&exact).diagnostics, []);
+    let parsed = parse(&(exact + "#"));
+    assert_eq!(parsed.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), [Code::SourceTooLong]);
 }

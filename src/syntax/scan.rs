@@ -18,20 +18,10 @@ pub(super) const MAX_NESTING: usize = 64;
 
 /// The words that begin a declaration or a statement and nothing else: one at the start of a line ends what stands before
 /// it, even inside a bracket. `if` is not among them, because it also begins an expression.
+#[rustfmt::skip]
 pub(super) const STARTERS: &[&str] = &[
-    "optimizer",
-    "fragment",
-    "schedule",
-    "hyper",
-    "state",
-    "input",
-    "def",
-    "require",
-    "let",
-    "use",
-    "skip",
-    "report",
-    "view",
+    "optimizer", "fragment", "schedule", "hyper", "state", "input", "def", "require", "let", "use", "skip",
+    "report", "view",
 ];
 
 /// What the scan found.

@@ -110,26 +110,19 @@ impl Writer<'_> {
                 |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.' || c == '\u{301}');
             let touches = is_word(before.chars().next_back()) && is_word(token.chars().next()) && token != "..";
             if depth > 0 && self.random.chance(8) {
-                for _ in 0..=self.random.below(2) {
-                    if self.random.chance(40) {
-                        let comment = self.random.pick(COMMENTS);
-                        self.out.push(' ');
-                        self.out.push_str(comment);
-                    }
-                    self.line_end();
-                    let blanks = self.random.below(6);
-                    self.blanks(blanks);
-                    if !self.out.trim_end_matches([' ', '\t']).ends_with('\n') {
-                        break;
-                    }
-                    // A second line end would be a blank line, which ends the statement.
-                    if self.random.chance(50) {
-                        break;
-                    }
+                if self.random.chance(40) {
+                    let comment = self.random.pick(COMMENTS);
+                    self.out.push(' ');
+                    self.out.push_str(comment);
+                }
+                self.line_end();
+                let blanks = self.random.below(6);
+                self.blanks(blanks);
+                // A line with a comment only; a blank line would end the statement.
+                if self.random.chance(15) {
                     let comment = self.random.pick(COMMENTS);
                     self.out.push_str(comment);
                     self.line_end();
-                    break;
                 }
             } else {
                 let blanks = [1, 1, 1, 0, 2, 3][self.random.below(6)].max(usize::from(touches));
@@ -293,8 +286,7 @@ impl Writer<'_> {
                 self.per(20);
                 self.value();
             }
-            2 if depth < 3 => return self.if_statement(depth),
-            3 if depth < 3 => return self.if_statement(depth),
+            2 | 3 if depth < 3 => self.if_statement(depth),
             4 => {
                 self.put("use adam");
                 if self.random.chance(40) {
