@@ -295,7 +295,7 @@ fn one_operation(op: Op, ty: Type, compute: Type, constant: Option<Const>) -> Ke
         Value(body.len() as u32 - 1)
     };
     let limit = push(Op::Const(zero(compute)));
-    let mut operand = |v: Value, ty: Type, push: &mut dyn FnMut(Op) -> Value| match ty {
+    let operand = |v: Value, ty: Type, push: &mut dyn FnMut(Op) -> Value| match ty {
         Type::Bool => push(Op::Compare(updraft::ir::Compare::Gt, v, limit)),
         ty if ty.is_int() => push(Op::Bitcast(ty, v)),
         _ => v,
