@@ -7,7 +7,7 @@
 use super::eval::{Scalar, apply_scalar};
 use super::op::{Op, Type, Value};
 use super::print::print_op;
-use super::step::{Source, StepInst, Target};
+use super::step::{Outcome, Source, StepInst, Target};
 use crate::check::program::{Extent, Program, StateId};
 use std::fmt::Write as _;
 
@@ -220,5 +220,22 @@ fn level_of(extent: Extent) -> Level {
         Extent::Model => Level::Model,
         Extent::Group => Level::Group,
         Extent::Tensor | Extent::Element => Level::Tensor,
+    }
+}
+
+/// The outcomes of a program's conditions, from a run of [`lower_conditions`](super::lower_conditions)'s code, in the
+/// form that plans are kept by: a condition in a block that is not taken is unreached, whatever it would be.
+pub fn outcomes(program: &Program, conditions: &Region, registers: &[Scalar], out: &mut Vec<Outcome>) {
+    out.clear();
+    for (condition, output) in program.conditions.iter().zip(&conditions.outputs) {
+        let reached = condition
+            .parent
+            .is_none_or(|(parent, taken)| out[parent.index()] == if taken { Outcome::True } else { Outcome::False });
+        let holds = registers[output.index()] == Scalar::Bool(true);
+        out.push(match (reached, holds) {
+            (false, _) => Outcome::Unreached,
+            (true, true) => Outcome::True,
+            (true, false) => Outcome::False,
+        });
     }
 }
