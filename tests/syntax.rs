@@ -1,7 +1,10 @@
 //! The front end, from the outside: messages for broken files, round trips of the formatter, and hostile input.
 
+mod sources;
+
+use sources::Random;
 use updraft::diagnostic::{Color, render_all};
-use updraft::{SourceFile, syntax};
+use updraft::{Code, SourceFile, syntax};
 
 /// Every file of `tests/syntax`, with all that is said about it.
 #[test]
@@ -46,6 +49,8 @@ fn survives(text: &str) {
     let few = &parsed.diagnostics[..parsed.diagnostics.len().min(3)];
     let drawn = render_all(&parsed.file, few, Color::Never);
     assert!(!drawn.contains(|c: char| c.is_control() && c != '\n'), "{drawn:?}");
+    let printed = syntax::print(&parsed);
+    assert_eq!(printed.is_none(), parsed.has_errors());
 }
 
 #[test]
@@ -65,19 +70,6 @@ fn every_prefix_and_every_deletion_survives() {
             survives(&format!("{}{}", &SAMPLE[..start], &SAMPLE[start + c.len_utf8()..]));
         }
     });
-}
-
-/// A small generator of random numbers (splitmix64), so that a failure comes back with its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((x ^ (x >> 31)) % bound as u64) as usize
-    }
 }
 
 #[test]
@@ -184,11 +176,152 @@ fn windows_line_ends_and_a_byte_order_mark_change_nothing() {
     }
 }
 
-/// The tree as text, without the places in it.
+/// The tree as text, without the places in it: every `12..34` becomes `..`.
 fn without_spans(parsed: &syntax::Parsed) -> String {
-    let text = format!("{:#?}", parsed.ast);
-    let is_place = |line: &str| {
-        line.starts_with("span: ") || (line.contains("..") && line.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    text.lines().filter(|line| !is_place(line.trim())).collect::<Vec<_>>().join("\n")
+    let text = format!("{:?}", parsed.ast);
+    let mut parts = text.split("..");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept.truncate(kept.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+        kept.push_str("..");
+        kept.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    kept
+}
+
+/// The layout of `text`, which must parse.
+fn formatted(text: &str) -> String {
+    let parsed = parse(text);
+    assert!(parsed.diagnostics.is_empty(), "{}\n{text}", render_all(&parsed.file, &parsed.diagnostics, Color::Never));
+    syntax::print(&parsed).unwrap()
+}
+
+#[test]
+fn the_sample_is_formatted() {
+    insta::assert_snapshot!(formatted(SAMPLE));
+}
+
+/// Odd layouts, each with its canonical one.
+#[test]
+fn layouts_are_canonical() {
+    insta::glob!("layout/*.opt", |path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        insta::assert_snapshot!(formatted(&text));
+    });
+}
+
+#[test]
+fn formatting_changes_nothing_but_the_layout() {
+    for seed in 0..1200 {
+        let text = sources::source(seed);
+        let parsed = parse(&text);
+        let printed = formatted(&text);
+        let again = parse(&printed);
+        assert!(without_spans(&again) == without_spans(&parsed), "seed {seed}\n{text}\n----\n{printed}");
+        assert_eq!(formatted(&printed), printed, "seed {seed}\n{text}");
+        let comments = |parsed: &syntax::Parsed| -> Vec<String> {
+            parsed.comments.iter().map(|c| c.text.trim().to_owned()).collect()
+        };
+        assert_eq!(comments(&again), comments(&parsed), "seed {seed}\n{text}\n----\n{printed}");
+        assert!(
+            printed.ends_with('\n') && !printed.ends_with("\n\n") && !printed.contains("\n\n\n"),
+            "seed {seed}\n{printed}"
+        );
+        assert!(printed.lines().all(|line| line.trim_end_matches([' ', '\t']) == line), "seed {seed}\n{printed}");
+    }
+}
+
+#[test]
+fn damaged_files_survive() {
+    on_a_small_stack(|| {
+        for seed in 0..300 {
+            let text = sources::source(seed);
+            let mut random = Random(seed);
+            let at = |random: &mut Random| text.char_indices().nth(random.below(text.chars().count())).unwrap().0;
+            let (start, end) = (at(&mut random), at(&mut random));
+            survives(&text[start.min(end)..start.max(end)]);
+            survives(&format!("{}{}", &text[..start.min(end)], &text[start.max(end)..]));
+            survives(&format!("{}{}", &text[..end], &text[start..]));
+        }
+    });
+}
+
+/// Codes of the scan and of the parser; the others are the checker's.
+const SYNTAX_CODES: &[Code] = &[
+    Code::UnclosedBracket,
+    Code::UnmatchedBrace,
+    Code::UnterminatedText,
+    Code::UnexpectedToken,
+    Code::MalformedNumber,
+    Code::MisplacedHeader,
+];
+
+#[test]
+fn explained_examples_are_what_they_say() {
+    for code in Code::ALL {
+        let explanation = code.explain();
+        let codes = |text: &str| -> Vec<Code> {
+            let file = SourceFile::new("example.opt", text);
+            syntax::parse(&file).diagnostics.iter().map(|d| d.code).collect()
+        };
+        assert!(explanation.what.split(". ").count() <= 6, "{code}");
+        assert_eq!(codes(explanation.good), [], "{code}");
+        assert_eq!(formatted(explanation.good), explanation.good, "{code}");
+        if let Some(bad) = explanation.bad {
+            assert_eq!(codes(bad), if SYNTAX_CODES.contains(code) { vec![*code] } else { vec![] }, "{code}");
+        }
+    }
+}
+
+#[test]
+fn comments_belong_to_what_ends_before_them_on_their_line() {
+    let text = "# detached\n\n# docs\n#  indented\noptimizer sample # header\nhyper a = 1 # one\nhyper b = (1 + # inside\n2) # two\n\
+        if a > 1 { # three\np = a # four\n} # end\nif a > 1 { p = a } # five\nif (a >\n1) { p = b } else { p = a } # six\n\
+        p = a # allow(unused-value): seven\np = b # allow( odd ) eight\n# own line\np = a #\np = b\n";
+    let parsed = parse(text);
+    assert_eq!(parsed.diagnostics, []);
+    assert_eq!(parsed.ast.docs, ["docs", " indented"]);
+    let attached: Vec<String> = parsed
+        .ast
+        .items
+        .iter()
+        .map(|item| match &item.allow {
+            Some(allow) => format!("{}|{}|{}", allow.code.text, parsed.file.slice(allow.code.span), allow.reason),
+            None => item.doc.clone().unwrap_or_default(),
+        })
+        .collect();
+    assert_eq!(
+        attached,
+        ["one", "two", "three", "five", "six", "unused-value|unused-value|seven", "odd| odd |eight", "", ""]
+    );
+    assert_eq!(parsed.comments.len(), 16);
+}
+
+#[test]
+fn a_broken_line_costs_one_message_and_still_declares_its_name() {
+    let text = "optimizer sample\nhyper lr 1e-3\nparam beta = 0.9\nstate m\ndef f(a) = = a\nlet x = (1 +\nhyper y = 2\nif lr > { p = g }\n\
+        p = (m\n";
+    let parsed = parse(text);
+    let declared: Vec<_> = parsed
+        .ast
+        .items
+        .iter()
+        .map(|item| match &item.kind {
+            syntax::ast::ItemKind::Broken { declares } => declares.as_ref().map(|name| name.text.to_string()),
+            _ => Some("whole".to_owned()),
+        })
+        .collect();
+    let named = |name: &str| Some(name.to_owned());
+    let expected = [named("lr"), named("beta"), named("m"), named("f"), named("x"), named("whole"), None, None];
+    assert_eq!(declared, expected);
+    assert_eq!(parsed.diagnostics.len(), 7);
+}
+
+#[test]
+fn a_long_file_is_not_read() {
+    let limit = 256 * 1024;
+    let exact = format!("optimizer sample\n{}", "#".repeat(limit - 17));
+    assert_eq!(parse(&exact).diagnostics, []);
+    let parsed = parse(&(exact + "#"));
+    assert_eq!(parsed.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), [Code::SourceTooLong]);
 }

@@ -112,8 +112,8 @@ fn draw(file: &SourceFile, starts: &[usize], diagnostic: &Diagnostic, color: Col
     // The renderer shows ASCII control characters as symbols of their own, and knows Windows line ends.
     let source: String = text[from..to].chars().map(|c| if c.is_ascii() { c } else { replacement(c) }).collect();
 
-    let path = harmless(file.name());
-    let mut snippet = Snippet::source(source).line_start(first + 1).path(path.as_ref()).fold(true);
+    let path = harmless(file.name()).replace(['\n', '\t'], "?");
+    let mut snippet = Snippet::source(source).line_start(first + 1).path(path).fold(true);
     for (index, label) in labels.into_iter().enumerate() {
         let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
         let range = bytes(label.span);

@@ -18,20 +18,10 @@ pub(super) const MAX_NESTING: usize = 64;
 
 /// The words that begin a declaration or a statement and nothing else: one at the start of a line ends what stands before
 /// it, even inside a bracket. `if` is not among them, because it also begins an expression.
+#[rustfmt::skip]
 pub(super) const STARTERS: &[&str] = &[
-    "optimizer",
-    "fragment",
-    "schedule",
-    "hyper",
-    "state",
-    "input",
-    "def",
-    "require",
-    "let",
-    "use",
-    "skip",
-    "report",
-    "view",
+    "optimizer", "fragment", "schedule", "hyper", "state", "input", "def", "require", "let", "use", "skip",
+    "report", "view",
 ];
 
 /// What the scan found.
@@ -98,6 +88,7 @@ pub(super) fn scan(file: &SourceFile) -> Scan {
         piece: None,
         place: Place::Start,
         line_start: 0,
+        statement_line: 0,
         too_deep: 0,
         missing_braces: 0,
     };
@@ -150,6 +141,8 @@ struct Scanner<'a> {
     piece: Option<OpenPiece>,
     place: Place,
     line_start: usize,
+    /// Where the last line began that is not the middle of a bracket.
+    statement_line: usize,
     /// How many blocks are open beyond the limit; what is inside is skipped.
     too_deep: usize,
     /// How many `if` or `else` lines had no `{`: as many `}` too many say nothing new.
@@ -163,6 +156,7 @@ impl Scanner<'_> {
                 if !self.goes_on_after(token) {
                     self.end_piece();
                     self.place = Place::Start;
+                    self.statement_line = token.end;
                 }
                 self.line_start = token.end;
             }
@@ -253,7 +247,7 @@ impl Scanner<'_> {
         }
         // Behind a `{` it belongs to the head of that block; else to the piece that ends on this line, or to the `if` whose
         // blocks end on this line if that began here too.
-        let line = self.line_start as u32;
+        let line = self.statement_line as u32;
         let target = match self.open.last_mut() {
             Some(open) if self.pieces.is_empty() && open.brace.start >= line => open.outside.last_mut(),
             _ => {

@@ -5,6 +5,11 @@
 //! keyword, a product without `*`, two statements on a line, a missing `=`, brace or value. The functions that know one mistake
 //! each are asked in turn; the last one only says what was expected. Nothing here decides whether a piece is well-formed.
 
+mod foreign;
+mod number;
+
+pub(super) use foreign::looks_like_else;
+
 use super::ast::Ident;
 use super::scan::{STARTERS, ends_operand};
 use super::token::{Kind, Token, begins_name, continues_name, tokens};
@@ -58,135 +63,10 @@ pub(super) enum Expected {
 }
 
 /// Every word that is no name.
+#[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
-    "optimizer",
-    "fragment",
-    "schedule",
-    "hyper",
-    "state",
-    "input",
-    "def",
-    "require",
-    "let",
-    "use",
-    "skip",
-    "report",
-    "view",
-    "if",
-    "then",
-    "else",
-    "and",
-    "or",
-    "not",
-    "in",
-    "fixed",
-    "per",
-    "as",
-    "true",
-    "false",
-];
-
-/// Words with which other languages begin what we begin with another word.
-const FOREIGN_STARTERS: &[(&str, &str)] = &[
-    ("param", "hyper"),
-    ("parameter", "hyper"),
-    ("hyperparam", "hyper"),
-    ("hyperparameter", "hyper"),
-    ("hparam", "hyper"),
-    ("config", "hyper"),
-    ("option", "hyper"),
-    ("const", "hyper"),
-    ("constant", "hyper"),
-    ("var", "let"),
-    ("val", "let"),
-    ("local", "let"),
-    ("float", "let"),
-    ("double", "let"),
-    ("auto", "let"),
-    ("mut", "let"),
-    ("tensor", "let"),
-    ("buffer", "state"),
-    ("slot", "state"),
-    ("moment", "state"),
-    ("static", "state"),
-    ("accumulator", "state"),
-    ("function", "def"),
-    ("func", "def"),
-    ("fn", "def"),
-    ("lambda", "def"),
-    ("assert", "require"),
-    ("ensure", "require"),
-    ("import", "use"),
-    ("include", "use"),
-    ("from", "use"),
-    ("print", "report"),
-    ("log", "report"),
-    ("optimiser", "optimizer"),
-    ("rule", "optimizer"),
-    ("name", "optimizer"),
-    ("scheduler", "schedule"),
-    ("when", "if"),
-    ("elif", "else if"),
-    ("elsif", "else if"),
-    ("elseif", "else if"),
-];
-
-/// Signs of other languages and of typesetting, what to say about them, and what to type.
-const FOREIGN_SIGNS: &[(&str, &str, &str)] = &[
-    ("**", "`**` is not an operator", "write `^` for a power, as in `g^2`"),
-    ("&&", "`&&` is not an operator", "write `and`"),
-    ("&", "`&` is not an operator", "write `and`"),
-    ("||", "`||` is not an operator", "write `or`"),
-    ("|", "`|` is not an operator", "write `or` between conditions, and `abs(x)` for an absolute value"),
-    ("!", "`!` is not an operator", "write `not`"),
-    ("<>", "`<>` is not an operator", "write `!=`"),
-    ("!==", "`!==` is not an operator", "write `!=`"),
-    ("===", "`===` is not an operator", "write `==`"),
-    (":=", "`:=` is not an operator", "write `=`"),
-    ("**=", "there is no `**=`", "write `x = x^...`"),
-    ("^=", "there is no `^=`", "write `x = x^...`"),
-    ("%=", "there is no `%=`", "write `x = x % ...`"),
-    ("//=", "there is no `//=`", "write `x = floor(x / ...)`"),
-    ("/*", "a comment begins with `#`", "write `# ...`, on every line of the comment"),
-    ("@", "`@` is not an operator", "a rule works element by element: write `*`, or `dot(a, b)` for a sum of products"),
-    ("'", "a text stands in double quotes", "write `\"...\"`"),
-    ("`", "a text stands in double quotes", "write `\"...\"`"),
-    ("\\", "a statement goes on only while a bracket is open", "put the long expression in parentheses"),
-    ("...", "`...` stands for nothing here", "write the value"),
-    ("×", "`×` is not an operator", "write `*`"),
-    ("·", "`·` is not an operator", "write `*`"),
-    ("⋅", "`⋅` is not an operator", "write `*`"),
-    ("∗", "`∗` is not the sign on your keyboard", "write `*`"),
-    ("⊙", "`⊙` is not an operator", "write `*`, which is element by element"),
-    ("÷", "`÷` is not an operator", "write `/`"),
-    ("∕", "`∕` is not the sign on your keyboard", "write `/`"),
-    ("−", "`−` (U+2212) is not the minus on your keyboard", "write `-`"),
-    ("–", "`–` is a dash, not a minus", "write `-`"),
-    ("—", "`—` is a dash, not a minus", "write `-`"),
-    ("≤", "`≤` is not an operator", "write `<=`"),
-    ("≥", "`≥` is not an operator", "write `>=`"),
-    ("≠", "`≠` is not an operator", "write `!=`"),
-    ("←", "`←` is not an operator", "write `=`"),
-    ("∈", "`∈` is not an operator", "write `in`, as in `hyper beta = 0.9 in [0, 1)`"),
-    ("∞", "`∞` is not a number", "write `inf`"),
-    ("∧", "`∧` is not an operator", "write `and`"),
-    ("∨", "`∨` is not an operator", "write `or`"),
-    ("¬", "`¬` is not an operator", "write `not`"),
-    ("√", "`√` is not an operator", "write `sqrt(...)`"),
-    ("²", "`²` is not an operator", "write `^2`"),
-    ("³", "`³` is not an operator", "write `^3`"),
-    ("“", "`“` is not the quote on your keyboard", "write `\"`"),
-    ("”", "`”` is not the quote on your keyboard", "write `\"`"),
-    ("\u{A0}", "this is a no-break space (U+00A0), not a blank", "delete it and type a blank"),
-    ("\u{202F}", "this is a narrow no-break space (U+202F), not a blank", "delete it and type a blank"),
-    ("\u{3000}", "this is an ideographic space (U+3000), not a blank", "delete it and type a blank"),
-    ("\u{200B}", "this is an invisible zero-width space (U+200B)", "delete it"),
-    (
-        "\u{FEFF}",
-        "this is an invisible byte order mark (U+FEFF)",
-        "delete it; it may stand at the start of the file only",
-    ),
-    ("\r", "this is a carriage return without a line feed", "save the file with Unix or Windows line ends"),
+    "optimizer", "fragment", "schedule", "hyper", "state", "input", "def", "require", "let", "use", "skip",
+    "report", "view", "if", "then", "else", "and", "or", "not", "in", "fixed", "per", "as", "true", "false",
 ];
 
 /// The piece and the place in it where the grammar stopped.
@@ -210,17 +90,17 @@ pub(super) fn explain(file: &SourceFile, span: Span, at: usize, expected: &[Expe
     let index = tokens.iter().position(|token| token.end > at).unwrap_or(tokens.len());
     let stop = Stop { text, span, tokens, index, at, expected };
     let mistakes: [fn(&Stop<'_>) -> Option<Diagnostic>; 17] = [
-        malformed_number,
+        number::malformed,
         pointed_name,
         name_of_rule,
-        end_of_statement_sign,
-        foreign_first_word,
-        increment,
+        foreign::end_of_line,
+        foreign::first_word,
+        foreign::increment,
         equals_and_comparison,
-        foreign_sign,
+        foreign::sign,
         keyword_as_name,
         missing_brace,
-        foreign_conditional,
+        foreign::conditional,
         second_statement,
         missing_value,
         missing_then,
@@ -259,14 +139,8 @@ pub(super) fn looks_like_header(text: &str, span: Span) -> bool {
     let word = first.text(text).to_lowercase();
     let kinds = ["optimizer", "fragment", "schedule"];
     kinds.contains(&word.as_str())
-        || FOREIGN_STARTERS.iter().any(|(theirs, ours)| *theirs == word && kinds.contains(ours))
+        || foreign::keyword(&word).is_some_and(|ours| kinds.contains(&ours))
         || did_you_mean(&word, STARTERS.iter().copied()).is_some_and(|ours| kinds.contains(&ours))
-}
-
-/// Whether a piece was plainly meant to be an `else`.
-pub(super) fn looks_like_else(text: &str, span: Span) -> bool {
-    let first = tokens(text, span.start as usize).next().map_or("", |token| token.text(text));
-    first == "else" || FOREIGN_STARTERS.contains(&(first, "else if"))
 }
 
 /// Whether `text` could name a rule.
@@ -281,8 +155,8 @@ pub(super) fn missing_block(file: &SourceFile, span: Span) -> Diagnostic {
         "else" => ("expected `{` after `else`", "the block is missing"),
         _ => ("expected `{` after the condition", "the block of this condition is missing"),
     };
-    let help = match text.len() <= 60 && !text.contains(['\n', '#']) {
-        true => format!("write `{text} {{ ... }}`, with the `{{` on this line"),
+    let help = match text.len() <= 60 && !text.contains(['\n', '\r', '\t', '#']) {
+        true => format!("write `{} {{ ... }}`, with the `{{` on this line", printable(text)),
         false => "put `{` at the end of this line, and `}` behind the last statement".to_owned(),
     };
     Diagnostic::new(Code::UnexpectedToken, span.at_end(), message).label(label).help(help)
@@ -414,62 +288,6 @@ impl<'a> Stop<'a> {
     }
 }
 
-/// `1.`, `.5`, `1e`, `0x10`, `1_000`, `1f`
-fn malformed_number(stop: &Stop<'_>) -> Option<Diagnostic> {
-    let found = stop.found()?;
-    let sign = found.text(stop.text);
-    let before = stop.before().filter(|b| b.kind == Kind::Number && b.end == found.start);
-    let run_from = |start: usize| {
-        let rest = &stop.text[start..stop.span.end as usize];
-        let mut length = rest.find(|c: char| c != '.' && !continues_name(c)).unwrap_or(rest.len());
-        let (run, after) = rest.split_at(length);
-        if run.ends_with(['e', 'E']) && after.starts_with(['-', '+']) {
-            length += 1 + after[1..].find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len() - 1);
-        }
-        Span::new(start, start + length)
-    };
-    let malformed = |span: Span, label: &str, help: String| {
-        let message = format!("`{}` is not a number", printable(&stop.text[span.range()]));
-        Some(Diagnostic::new(Code::MalformedNumber, span, message).label(label).help(help))
-    };
-    match (before, sign) {
-        (Some(before), ".") => {
-            let run = run_from(before.start);
-            let (whole, rest) = (before.text(stop.text), &stop.text[found.end..run.end as usize]);
-            if rest.contains('.') || whole.contains('.') {
-                return malformed(run, "more than one point", "a number has one point, as in `0.5`".to_owned());
-            }
-            let rest = if rest.starts_with(['e', 'E']) { rest } else { "" };
-            malformed(run, "a digit must follow the point", format!("write `{whole}.0{rest}`"))
-        }
-        (Some(before), word) if found.kind == Kind::Word => {
-            let run = run_from(before.start);
-            let number = before.text(stop.text);
-            if word.starts_with('_') && word.chars().all(|c| c == '_' || c.is_ascii_digit()) {
-                let plain = stop.text[run.range()].replace('_', "");
-                return malformed(run, "digits are not grouped", format!("write `{plain}`"));
-            }
-            match word {
-                "e" | "E" => malformed(run, "an exponent needs digits", format!("write `{number}e-3`, for example")),
-                "f" | "f32" | "f64" | "F" | "L" => {
-                    malformed(run, "numbers have no suffix", format!("write `{number}`"))
-                }
-                _ if number == "0" && word.starts_with(['x', 'X', 'b', 'B', 'o']) && word.len() > 1 => {
-                    malformed(run, "numbers are decimal", "write it in decimal digits".to_owned())
-                }
-                _ => None,
-            }
-        }
-        (_, ".") if stop.before().is_some_and(|b| b.end == found.start && ends_operand(b, stop.text)) => None,
-        (_, ".") if stop.get(stop.index + 1).is_some_and(|t| t.kind == Kind::Number && t.start == found.end) => {
-            let run = run_from(found.start);
-            let digits = &stop.text[run.range()];
-            malformed(run, "a digit must stand before the point", format!("write `0{digits}`"))
-        }
-        _ => None,
-    }
-}
-
 /// `state adam.m = 0`
 fn pointed_name(stop: &Stop<'_>) -> Option<Diagnostic> {
     let found = stop.found().filter(|found| found.kind == Kind::Word && found.start < stop.at)?;
@@ -499,106 +317,6 @@ fn name_of_rule(stop: &Stop<'_>) -> Option<Diagnostic> {
         )
         .label("not a part of the name")
         .help(help),
-    )
-}
-
-/// `;`, and `//`
-fn end_of_statement_sign(stop: &Stop<'_>) -> Option<Diagnostic> {
-    let is_last = stop.index + 1 == stop.tokens.len();
-    match stop.found_text() {
-        ";" if is_last => {
-            Some(stop.error("a statement ends with its line").label("nothing is needed here").help("delete the `;`"))
-        }
-        ";" if stop.open_bracket().is_none() => Some(
-            stop.error("a statement ends with its line")
-                .label("another statement follows")
-                .help("start a new line instead of writing `;`"),
-        ),
-        "//" => Some(stop.error("a comment begins with `#`").label("not the sign of a comment").help("write `#`")),
-        _ => None,
-    }
-}
-
-/// A first word that is not ours.
-fn foreign_first_word(stop: &Stop<'_>) -> Option<Diagnostic> {
-    let first = stop.get(0).filter(|token| token.kind == Kind::Word && stop.index <= 1)?;
-    let word = first.text(stop.text);
-    if KEYWORDS.contains(&word) || (stop.index == 1 && stop.is_assign_op(1)) {
-        return None;
-    }
-    let error = |message: String| Diagnostic::new(Code::UnexpectedToken, span_of(first), message);
-    match word {
-        "for" | "while" | "loop" | "foreach" | "do" => {
-            return Some(
-                error(format!("there is no `{word}`: a rule has no loops"))
-                    .label("not a statement")
-                    .help("every statement is done for all elements of a tensor; write it once"),
-            );
-        }
-        "return" => {
-            return Some(
-                error("a rule returns nothing".to_owned())
-                    .label("not a statement")
-                    .help("assign the new parameter: `p = ...`, or `p -= ...`"),
-            );
-        }
-        "end" | "endif" | "fi" | "done" => {
-            return Some(error(format!("there is no `{word}`")).label("not a statement").help("a block ends with `}`"));
-        }
-        _ => {}
-    }
-    let mended = |ours: &str| {
-        let rest = stop.excerpt(1, stop.tokens.len() - 1).filter(|_| stop.tokens.len() > 1);
-        let rest = rest.map_or(String::new(), |rest| format!(" {}", printable(rest)));
-        match ours {
-            "if" => format!("write `if{rest} {{ ... }}`"),
-            "else if" => format!("write `}} else if{rest} {{`, on the line of the `}}`"),
-            "report" => "write `report NAME = ...`".to_owned(),
-            "require" => format!("write `require{rest}, \"what to say if it does not hold\"`"),
-            _ => format!("write `{ours}{rest}`"),
-        }
-    };
-    if stop.index == 1 && !stop.is_word(1) && !matches!(stop.word(1), "(" | "\"" | "") {
-        return None;
-    }
-    let lower = word.to_lowercase();
-    if let Some((theirs, ours)) = FOREIGN_STARTERS.iter().find(|(theirs, _)| *theirs == lower) {
-        if stop.tokens.len() == 1 {
-            return None;
-        }
-        return Some(
-            error(format!("there is no keyword `{theirs}`"))
-                .label(format!("did you mean `{ours}`?"))
-                .help(mended(ours)),
-        );
-    }
-    if !stop.is_word(1) {
-        return None;
-    }
-    let ours = did_you_mean(word, STARTERS.iter().copied().chain(["if"]))?;
-    Some(
-        error(format!("there is no keyword `{}`", printable(word)))
-            .label(format!("did you mean `{ours}`?"))
-            .help(mended(ours)),
-    )
-}
-
-/// `t++`, `t--`
-fn increment(stop: &Stop<'_>) -> Option<Diagnostic> {
-    let name = stop.word(0);
-    let sign = match (stop.tokens.len(), stop.word(1), stop.word(2)) {
-        (2, "++", _) => "+",
-        (3, "-", "-") => "-",
-        _ if stop.found_text() == "++" => {
-            return Some(stop.error("`++` is not an operator").label("one `+` too many").help("write `+`"));
-        }
-        _ => return None,
-    };
-    let place = span_of(stop.get(1)?).to(stop.span.at_end());
-    Some(
-        Diagnostic::new(Code::UnexpectedToken, place, format!("`{sign}{sign}` is not an operator"))
-            .label("not an assignment")
-            .help(format!("write `{name} {sign}= 1`")),
     )
 }
 
@@ -635,59 +353,6 @@ fn equals_and_comparison(stop: &Stop<'_>) -> Option<Diagnostic> {
         _ => "write `==` to compare".to_owned(),
     };
     Some(stop.error("a statement assigns once").label("a second `=`").help(help))
-}
-
-/// Operators of other languages, and characters that look like ours.
-fn foreign_sign(stop: &Stop<'_>) -> Option<Diagnostic> {
-    let found = stop.found()?;
-    let sign = found.text(stop.text);
-    if sign == "?" || sign == ":" {
-        return ternary(stop);
-    }
-    if sign == "!" && stop.word(stop.index + 1) == "=" {
-        return None;
-    }
-    let (_, message, help) = FOREIGN_SIGNS.iter().find(|(theirs, _, _)| *theirs == sign)?;
-    if sign == "|" && stop.expects(Expected::Name) {
-        return None;
-    }
-    let mut help = (*help).to_owned();
-    let simple = |index: usize| {
-        stop.get(index).filter(|t| matches!(t.kind, Kind::Word | Kind::Number)).and(stop.excerpt(index, index))
-    };
-    if sign.len() > 1 && sign.ends_with('=') && stop.index == 1 && help.contains("x = x") {
-        help = help.replace('x', stop.word(0));
-    }
-    if sign == "**"
-        && let Some((base, exponent)) = stop.index.checked_sub(1).and_then(simple).zip(simple(stop.index + 1))
-    {
-        help = format!("write `{base}^{exponent}`");
-    }
-    Some(stop.error(*message).help(help))
-}
-
-/// `c ? a : b`, and `if c:`
-fn ternary(stop: &Stop<'_>) -> Option<Diagnostic> {
-    let colon = (stop.index..stop.tokens.len()).find(|&i| stop.word(i) == ":");
-    if stop.found_text() == ":" {
-        let is_head = matches!(stop.word(0), "if" | "else") && stop.index + 1 == stop.tokens.len();
-        let head = stop.excerpt(0, stop.index.checked_sub(1)?).filter(|_| is_head)?;
-        return Some(
-            stop.error("a block stands in braces")
-                .label("expected `{`")
-                .help(format!("write `{head} {{`, and `}}` behind the block")),
-        );
-    }
-    let start = (0..stop.index).rev().find(|&i| stop.is_assign_op(i) || stop.word(i) == ",").map_or(0, |i| i + 1);
-    let start = stop.open_bracket().map_or(start, |open| start.max(open + 1));
-    let cond = stop.index.checked_sub(1).and_then(|last| stop.excerpt(start, last));
-    let then = colon.and_then(|colon| stop.excerpt(stop.index + 1, colon - 1));
-    let otherwise = colon.and_then(|colon| stop.excerpt(colon + 1, stop.operand_end(colon + 1)));
-    let help = match (cond, then, otherwise) {
-        (Some(cond), Some(then), Some(otherwise)) => format!("write `if {cond} then {then} else {otherwise}`"),
-        _ => "write `if condition then a else b`".to_owned(),
-    };
-    Some(stop.error("`?` is not an operator").label("a choice is written with words").help(help))
 }
 
 /// `let state = 3`, `input = 3`
@@ -734,35 +399,6 @@ fn missing_brace(stop: &Stop<'_>) -> Option<Diagnostic> {
             .label(if is_then { "`then` chooses between values, not statements" } else { "the block begins here" })
             .help(help),
     )
-}
-
-/// `a if c else b`, and a statement with an `if` behind it
-fn foreign_conditional(stop: &Stop<'_>) -> Option<Diagnostic> {
-    let is_after_operand = stop.before().is_some_and(|before| ends_operand(before, stop.text));
-    if stop.found_text() != "if" || !is_after_operand || stop.index < 2 {
-        return None;
-    }
-    let open = stop.open_bracket();
-    let start = (0..stop.index).rev().find(|&i| stop.is_assign_op(i)).map_or(0, |i| i + 1);
-    let start = open.map_or(start, |open| start.max(open + 1));
-    let value = stop.excerpt(start, stop.index - 1);
-    let otherwise = (stop.index..stop.tokens.len()).find(|&i| stop.word(i) == "else");
-    if let Some(otherwise) = otherwise {
-        let cond = stop.excerpt(stop.index + 1, otherwise - 1);
-        let last = if open.is_some() { stop.operand_end(otherwise + 1) } else { stop.tokens.len() - 1 };
-        let help = match (value, cond, stop.excerpt(otherwise + 1, last)) {
-            (Some(a), Some(c), Some(b)) => format!("write `if {c} then {a} else {b}`"),
-            _ => "write `if condition then a else b`".to_owned(),
-        };
-        return Some(
-            stop.error("the condition of a choice comes first").label("this `if` follows its value").help(help),
-        );
-    }
-    let help = match (stop.excerpt(0, stop.index - 1), stop.excerpt(stop.index + 1, stop.tokens.len() - 1)) {
-        (Some(body), Some(cond)) => format!("write `if {cond} {{ {body} }}`"),
-        _ => "write `if condition { ... }`".to_owned(),
-    };
-    Some(stop.error("the condition of a statement comes first").label("this `if` follows its statement").help(help))
 }
 
 /// `m = 0 v = 0`
