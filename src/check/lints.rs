@@ -341,7 +341,13 @@ fn silence(program: &Program, ast: &Ast, found: Vec<Diagnostic>) -> Vec<Diagnost
         })
         .collect();
     for (allow, _, used) in allowed {
+        if used && !allow.reason.trim().is_empty() {
+            continue;
+        }
         if used {
+            let message = format!("`allow({})` gives no reason", allow.code.text);
+            let help = format!("write `# allow({}): why it is right here`", allow.code.text);
+            kept.push(Diagnostic::new(Code::UnusedAllow, allow.code.span, message).help(help));
             continue;
         }
         let slug = &*allow.code.text;

@@ -215,6 +215,18 @@ impl Sources<'_> {
     }
 }
 
+fn sources_of<'a>(
+    rule: &'a Rule,
+    groups: &'a [Group],
+    model: &'a Scope,
+    slot: &'a Slot,
+    tensor: &'a Tensor<'_>,
+) -> Sources<'a> {
+    let group = &groups[slot.group];
+    let (hypers, group) = (&group.hypers, &group.scope);
+    Sources { rule, hypers, group, model, t: slot.t + 1, tensor: Some(slot), inputs: &tensor.inputs }
+}
+
 /// The first value of a scalar state: it depends on hypers alone.
 fn first_scalar(program: &Arc<Program>, id: StateId, hypers: &Hypers) -> f64 {
     let facts = Facts { storage: Storage::F64, math: crate::ir::Math::Strict, outcomes: Vec::new() };
@@ -586,7 +598,7 @@ impl Optimizer {
         let slot = &self.tensors[self.scratch.slots[k] as usize];
         let storage = slot.storage;
         let conditions = self.rule.condition_code(storage);
-        let sources = self.sources(slot, tensor);
+        let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
         for source in conditions.sources() {
             self.require_input(source, &sources, &slot.name)?;
         }
@@ -598,19 +610,6 @@ impl Optimizer {
         let plan = self.plans.get(self.rule.program(), &facts);
         self.scratch.outcomes = std::mem::take(&mut facts.outcomes);
         Ok(plan)
-    }
-
-    fn sources<'a>(&'a self, slot: &'a Slot, tensor: &'a Tensor<'_>) -> Sources<'a> {
-        let group = &self.groups[slot.group];
-        Sources {
-            rule: &self.rule,
-            hypers: &group.hypers,
-            group: &group.scope,
-            model: &self.model,
-            t: slot.t + 1,
-            tensor: Some(slot),
-            inputs: &tensor.inputs,
-        }
     }
 
     /// Runs the scalar code that the tensors of a key share.
@@ -633,19 +632,16 @@ impl Optimizer {
         let mut registers = std::mem::take(&mut self.scratch.prepared[index].registers);
         let mut stores = std::mem::take(&mut self.scratch.stores);
         stores.clear();
+        let slot = &self.tensors[self.scratch.slots[k] as usize];
+        let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
+        // A state keeps its first value from the first step that reads it, stored or not.
+        for source in plan.scalars.iter().chain([self.rule.condition_code(key.storage)]).flat_map(Region::sources) {
+            self.require_input(source, &sources, &slot.name)?;
+            if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
+                stores.push((id, x));
+            }
+        }
         if let Some(region) = &plan.scalars {
-            let slot = &self.tensors[self.scratch.slots[k] as usize];
-            let sources = self.sources(slot, tensor);
-            for source in region.sources() {
-                self.require_input(source, &sources, &slot.name)?;
-            }
-            // A state keeps its first value from the first step that reads it, stored or not.
-            let conditions = self.rule.condition_code(key.storage);
-            for source in region.sources().chain(conditions.sources()) {
-                if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
-                    stores.push((id, x));
-                }
-            }
             region.run((Level::Model, Level::Steps), &mut registers, |s| sources.get(s), |id, x| stores.push((id, x)));
         }
         for (id, x) in stores.drain(..) {
@@ -676,7 +672,7 @@ impl Optimizer {
             return Ok(());
         }
         let slot = &self.tensors[self.scratch.slots[k] as usize];
-        let sources = self.sources(slot, tensor);
+        let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
         region.sources().try_for_each(|source| self.require_input(source, &sources, &slot.name))
     }
 
@@ -699,32 +695,29 @@ impl Optimizer {
         let index = self.scratch.slots[k] as usize;
         let work = self.scratch.work[k] as usize;
         let plan = self.scratch.prepared[work].plan.clone();
-        if let Some(region) = plan.scalars.as_ref().filter(|region| region.has_tensor_level()) {
-            let mut registers = std::mem::take(&mut self.scratch.prepared[work].registers);
-            let mut stores = std::mem::take(&mut self.scratch.stores);
-            let slot = &self.tensors[index];
-            let sources = self.sources(slot, tensor);
-            // A state keeps its first value from the first step that reads it, stored or not.
-            for source in region.sources() {
-                if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
-                    if self.rule.program().states[id.index()].extent == Extent::Tensor {
-                        stores.push((id, x));
-                    }
+        let mut stores = std::mem::take(&mut self.scratch.stores);
+        let slot = &self.tensors[index];
+        let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
+        let conditions = self.rule.condition_code(slot.storage);
+        let region = plan.scalars.as_ref().filter(|region| region.has_tensor_level());
+        // A state keeps its first value from the first step that reads it, stored or not.
+        let read = region.into_iter().chain([conditions]).filter(|code| code.has_tensor_level());
+        for source in read.flat_map(Region::sources) {
+            if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
+                if self.rule.program().states[id.index()].extent == Extent::Tensor {
+                    stores.push((id, x));
                 }
             }
-            region.run(
-                (Level::Tensor, Level::Tensor),
-                &mut registers,
-                |s| sources.get(s),
-                |id, x| stores.push((id, x)),
-            );
-            self.scratch.prepared[work].uniforms.set(slot.storage, region, &registers);
-            self.scratch.prepared[work].registers = registers;
-            for (id, x) in stores.drain(..) {
-                self.tensors[index].states[id.index()] = State::Scalar(x);
-            }
-            self.scratch.stores = stores;
         }
+        if let Some(region) = region {
+            let Prepared { registers, uniforms, .. } = &mut self.scratch.prepared[work];
+            region.run((Level::Tensor, Level::Tensor), registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+            uniforms.set(slot.storage, region, registers);
+        }
+        for (id, x) in stores.drain(..) {
+            self.tensors[index].states[id.index()] = State::Scalar(x);
+        }
+        self.scratch.stores = stores;
         let slot = &mut self.tensors[index];
         if let Some(sweep) = &plan.sweep {
             let hypers = &self.groups[slot.group].hypers;

@@ -2,8 +2,9 @@
 
 use crate::check::program::Program;
 use crate::ir::region::Region;
+pub(crate) use crate::ir::region::outcomes;
 use crate::ir::step::Array;
-use crate::ir::{Args, Facts, Kernel, Math, Outcome, Scalar, eval_kernel, lower};
+use crate::ir::{Args, Facts, Kernel, Math, eval_kernel, lower};
 use crate::plan::{Phase, plan};
 use std::sync::Arc;
 
@@ -136,23 +137,6 @@ impl Plans {
     fn warn(&mut self, why: &str) {
         self.warning.get_or_insert_with(|| {
             format!("{why}; the evaluator runs instead: it gives the same bits, many times slower")
-        });
-    }
-}
-
-/// The outcomes that `conditions` gives, in the form that plans are kept by: one that stands in a block that is not
-/// taken is unreached, whatever it would be.
-pub(crate) fn outcomes(program: &Program, conditions: &Region, registers: &[Scalar], out: &mut Vec<Outcome>) {
-    out.clear();
-    for (condition, output) in program.conditions.iter().zip(&conditions.outputs) {
-        let reached = condition
-            .parent
-            .is_none_or(|(parent, taken)| out[parent.index()] == if taken { Outcome::True } else { Outcome::False });
-        let holds = registers[output.index()] == Scalar::Bool(true);
-        out.push(match (reached, holds) {
-            (false, _) => Outcome::Unreached,
-            (true, true) => Outcome::True,
-            (true, false) => Outcome::False,
         });
     }
 }
