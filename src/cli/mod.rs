@@ -276,13 +276,13 @@ fn markdown_table(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// `lr 0.001, beta1 0.9`: hypers as they are in force.
+/// `lr=0.001 beta1=0.9`: hypers as they are in force, as `--set` takes them.
 fn hypers_text<'a>(hypers: impl Iterator<Item = (&'a str, HyperValue)>) -> String {
     let text = |(name, value): (&str, HyperValue)| match value {
-        HyperValue::Number(x) => format!("{name} {}", number_text(x)),
-        HyperValue::Flag(flag) => format!("{name} {flag}"),
+        HyperValue::Number(x) => format!("{name}={}", number_text(x)),
+        HyperValue::Flag(flag) => format!("{name}={flag}"),
     };
-    hypers.map(text).collect::<Vec<_>>().join(", ")
+    hypers.map(text).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
