@@ -456,7 +456,9 @@ fn explained(error: Error, args: &Args, step: usize) -> Failure {
         Error::ShapeChanged { tensor, was, now } => {
             other(tensor, format!("of shape {was:?}"), format!("of shape {now:?}"))
         }
-        Error::DtypeChanged { tensor, was, now } => other(tensor, format!("of {}", was.name()), now.name().to_string()),
+        Error::DtypeChanged { tensor, was, now } => {
+            other(tensor, format!("of type {}", was.name()), format!("of type {}", now.name()))
+        }
         error => error.into(),
     }
 }
