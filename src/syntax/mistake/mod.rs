@@ -144,7 +144,7 @@ pub(super) fn looks_like_header(text: &str, span: Span) -> bool {
 }
 
 /// Whether `text` could name a rule.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(begins_name) && text.chars().all(continues_name) && !KEYWORDS.contains(&text)
 }
 
