@@ -102,7 +102,11 @@ fn explained_examples_have_what_they_explain_and_nothing_else() {
         let example = |text: &str| SourceFile::new("example.opt", text);
         let explanation = code.explain();
         assert_eq!(drawn(&example(explanation.good)), "", "{code}");
-        assert_eq!(syntax::print(&syntax::parse(&example(explanation.good))).as_deref(), Some(explanation.good), "{code}");
+        assert_eq!(
+            syntax::print(&syntax::parse(&example(explanation.good))).as_deref(),
+            Some(explanation.good),
+            "{code}"
+        );
         if let Some(bad) = explanation.bad {
             let codes: Vec<Code> = findings(&example(bad)).iter().map(|d| d.code).collect();
             assert_eq!(codes, [*code], "{}", drawn(&example(bad)));

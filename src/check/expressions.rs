@@ -47,7 +47,7 @@ impl Checker<'_> {
             return Some(id);
         }
         let text = self.text(expr);
-        let help = match (&expr.kind, &self.node(id).kind) {
+        let help = match (&without_parentheses(expr).kind, &self.node(id).kind) {
             (ExprKind::Number { value, .. }, _) => format!("write `{}`", *value != 0.0),
             (_, NodeKind::Hyper(_)) => {
                 format!("write `{text} != 0`, or make it a flag: `hyper {text} = true` or `= false`")
@@ -64,11 +64,8 @@ impl Checker<'_> {
     }
 
     /// An expression as written, for a help that repeats it: without parentheses around it, and not too long.
-    fn text(&self, mut expr: &Expr) -> &str {
-        while let ExprKind::Paren(inner) = &expr.kind {
-            expr = inner;
-        }
-        let text = self.parsed.file.slice(expr.span);
+    fn text(&self, expr: &Expr) -> &str {
+        let text = self.parsed.file.slice(without_parentheses(expr).span);
         if text.len() > 60 || text.contains(['\n', '#']) { "..." } else { text }
     }
 
@@ -107,7 +104,8 @@ impl Checker<'_> {
             ExprKind::Compare { op, left, right } => {
                 if let Some(help) = self.compares_conditions(*op, left, right) {
                     self.report(
-                        Diagnostic::new(Code::NotANumber, span, "conditions are not compared, they are joined").help(help),
+                        Diagnostic::new(Code::NotANumber, span, "conditions are not compared, they are joined")
+                            .help(help),
                     );
                     return None;
                 }
@@ -137,11 +135,15 @@ impl Checker<'_> {
             _ => return None,
         };
         let (a, b) = (self.text(left), self.text(right));
+        let not = |expr: &Expr| match &without_parentheses(expr).kind {
+            ExprKind::Name(_) | ExprKind::Call { .. } => format!("write `not {}`", self.text(expr)),
+            _ => format!("write `not ({})`", self.text(expr)),
+        };
         match (&left.kind, &right.kind) {
             (ExprKind::Bool(value), _) if *value == wanted => Some(format!("write `{b}`")),
-            (ExprKind::Bool(_), _) => Some(format!("write `not ({b})`")),
+            (ExprKind::Bool(_), _) => Some(not(right)),
             (_, ExprKind::Bool(value)) if *value == wanted => Some(format!("write `{a}`")),
-            (_, ExprKind::Bool(_)) => Some(format!("write `not ({a})`")),
+            (_, ExprKind::Bool(_)) => Some(not(left)),
             _ if self.is_flag(left) && self.is_flag(right) => Some(if wanted {
                 format!("write `({a} and {b}) or not ({a} or {b})`")
             } else {
@@ -261,7 +263,8 @@ impl Checker<'_> {
             "p" => place.has_parameter(),
             "g" => place == Place::Statement,
             "t" => place.has_step(),
-            "epsilon" => place.has_epsilon(),
+            // Who types `eps` means a number of the usual size.
+            "epsilon" => place.has_epsilon() && name != "eps",
             _ => true,
         }));
         let help = match did_you_mean(name, candidates) {
@@ -274,6 +277,10 @@ impl Checker<'_> {
                     "the parameter is `p`".into()
                 }
                 ("grad" | "grads" | "gradient" | "dw" | "dx", Place::Statement) => "the gradient is `g`".into(),
+                ("grad" | "grads" | "gradient" | "dw" | "dx", _) => {
+                    format!("the gradient is `g`, which means nothing in {}", place.describe())
+                }
+                ("eps", _) => "declare it above: `hyper eps = 1e-8 in [0, inf)`".into(),
                 ("e", _) => "write `exp(1)`".into(),
                 (_, Place::Statement) => {
                     format!("declare it: `hyper {name} = ...`, `state {name} = 0` or `let {name} = ...`")
@@ -294,7 +301,9 @@ impl Checker<'_> {
         let Some(elsewhere) = self.elsewhere.get(name).copied() else { return false };
         let unknown = |message: String| Diagnostic::new(Code::UnknownName, span, message).label("not declared yet");
         let diagnostic = match elsewhere {
-            Elsewhere::Declaration(declared) | Elsewhere::Local(declared) if self.declaring.as_deref() == Some(name) => {
+            Elsewhere::Declaration(declared) | Elsewhere::Local(declared)
+                if self.declaring.as_deref() == Some(name) =>
+            {
                 unknown(format!("`{name}` has no value in its own declaration"))
                     .also(declared, "declared by this line")
                     .help("a formula may use what is declared above it")
@@ -415,12 +424,12 @@ impl Checker<'_> {
         }
         let help = match name {
             "ln" => "the natural logarithm is `log`".to_string(),
-            "pow" | "power" => "write `a^b`".to_string(),
-            "maximum" => "write `max(a, b)`".to_string(),
-            "minimum" => "write `min(a, b)`".to_string(),
+            "pow" | "power" => "a power is written `a^b`".to_string(),
+            "maximum" => "it is called `max`".to_string(),
+            "minimum" => "it is called `min`".to_string(),
             "where" | "select" => "write `(if CONDITION then A else B)`".to_string(),
-            "square" => "write `x^2`".to_string(),
-            "sgn" => "write `sign(x)`".to_string(),
+            "square" => "a square is written `x^2`".to_string(),
+            "sgn" => "it is called `sign`".to_string(),
             _ => match did_you_mean(name, candidates) {
                 Some(similar) => format!("did you mean `{similar}`?"),
                 None => {
@@ -472,10 +481,7 @@ impl Checker<'_> {
 
     fn old(&mut self, args: &[ast::Arg], span: Span) -> Option<ExprId> {
         self.arity("old", &["x"], args, span, None)?;
-        let mut arg = &args[0].value;
-        while let ExprKind::Paren(inner) = &arg.kind {
-            arg = inner;
-        }
+        let arg = without_parentheses(&args[0].value);
         let var = match &arg.kind {
             ExprKind::Name(name) => match (self.scopes.find(&name.text), &*name.text) {
                 (Some((Symbol::State(id), _)), _) => Some(Var::State(id)),
@@ -562,10 +568,9 @@ impl Checker<'_> {
         );
     }
 
-    /// Counts a whole expression, and the statement or declaration that it belongs to. False: there are too many
-    /// operations, which has been reported.
+    /// Counts a whole expression. False: there are too many operations, which has been reported.
     pub(super) fn count(&mut self, root: ExprId, span: Span) -> bool {
-        self.operations = self.operations.saturating_add(self.sizes[root.index()]).saturating_add(1);
+        self.operations = self.operations.saturating_add(self.sizes[root.index()]);
         if self.operations > MAX_OPERATIONS {
             self.too_many_operations(span);
         }
@@ -642,7 +647,10 @@ impl Checker<'_> {
             let base = self.parsed.file.slice(self.node(args[0]).span);
             let help = match self.node(args[1]).kind {
                 NodeKind::Number(0.5) => format!("write `sqrt({base})`"),
-                NodeKind::Own(_) => "write the power itself, not a `def`: an exponent must be written as a number".into(),
+                NodeKind::Neg(n) if self.node(n).kind == NodeKind::Number(0.5) => format!("write `rsqrt({base})`"),
+                NodeKind::Own(_) => {
+                    "write the power itself, not a `def`: an exponent must be written as a number".into()
+                }
                 _ => "per element the exponent is a number from -64 to 64 without a fraction; half is `sqrt(x)`".into(),
             };
             Diagnostic::new(Code::NotAvailable, span, "this power of an element value is not part of this version")
@@ -773,6 +781,13 @@ impl Checker<'_> {
         self.report(Diagnostic::new(Code::NotAllowedHere, span, message).help(help));
         None
     }
+}
+
+fn without_parentheses(mut expr: &Expr) -> &Expr {
+    while let ExprKind::Paren(inner) = &expr.kind {
+        expr = inner;
+    }
+    expr
 }
 
 /// The value of a literal number, parenthesised and signed or not.

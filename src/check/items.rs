@@ -6,7 +6,9 @@ use super::program::{
     Extent, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt, StmtKind,
     Ty, Var, postorder,
 };
-use super::{Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_HYPERS, MAX_STATES, Place, range, recursion};
+use super::{
+    Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_HYPERS, MAX_STATES, Place, range, recursion,
+};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
 use crate::syntax::ast::{
@@ -53,13 +55,9 @@ impl Checker<'_> {
 
     fn misplaced(&mut self, item: &Item, what: &str, statement: Span) {
         self.report(
-            Diagnostic::new(
-                Code::MisplacedDeclaration,
-                item.span,
-                format!("a {what} is declared before the statements"),
-            )
-            .also(statement, "the first statement")
-            .help("move the declaration up"),
+            Diagnostic::new(Code::MisplacedDeclaration, item.span, format!("{what} is declared before the statements"))
+                .also(statement, "the first statement")
+                .help("move this line above the first statement"),
         );
     }
 
@@ -89,15 +87,21 @@ impl Checker<'_> {
         result
     }
 
-    /// Declares a name. If it is taken, that is reported, and the name means what was declared last: so whatever uses it
-    /// as it was meant here is not another error.
+    /// Declares a name. If it is taken, that is reported, and using it as it was meant is not another error: the name
+    /// means what was declared last, or nothing is said of it if that is something else.
     fn declare(&mut self, name: &Ident, symbol: Symbol) {
-        let declared = self.taken(name, symbol).unwrap_or(name.span);
+        let (symbol, declared) = match self.taken(name, symbol) {
+            Some((old, _)) if std::mem::discriminant(&old) != std::mem::discriminant(&symbol) => {
+                (Symbol::Broken, name.span)
+            }
+            Some((_, declared)) => (symbol, declared),
+            None => (symbol, name.span),
+        };
         self.scopes.declare(name.text.clone(), symbol, declared);
     }
 
-    /// Reports a name that is taken; where it was declared first.
-    fn taken(&mut self, name: &Ident, symbol: Symbol) -> Option<Span> {
+    /// Reports a name that is taken; what it was, and where it was declared.
+    fn taken(&mut self, name: &Ident, symbol: Symbol) -> Option<(Symbol, Span)> {
         if name.text.contains('.') {
             self.report(
                 Diagnostic::new(Code::ReservedName, name.span, "a name with a dot belongs to a used rule")
@@ -131,7 +135,7 @@ impl Checker<'_> {
                 .also(declared, "first declared here")
                 .help(help),
         );
-        Some(declared)
+        Some((old, declared))
     }
 
     /// The extent after `per`.
@@ -303,7 +307,11 @@ impl Checker<'_> {
         // The first of them is enough.
         let message = format!("a rule has at most {limit} {what}");
         if !self.diagnostics.iter().any(|d| d.code == Code::TooManyNames && d.message == message) {
-            self.report(Diagnostic::new(Code::TooManyNames, name.span, message).label("one too many"));
+            self.report(
+                Diagnostic::new(Code::TooManyNames, name.span, message)
+                    .label("one too many")
+                    .help("split the rule in two, or compute one from another"),
+            );
         }
         self.declare(name, Symbol::Broken);
     }
@@ -431,6 +439,8 @@ impl Checker<'_> {
     /// A statement. `None`: an error has been reported, or it is a declaration in a block.
     fn statement(&mut self, item: &Item) -> Option<Stmt> {
         self.declaring = None;
+        // So that there is a limit to statements that compute nothing.
+        self.operations = self.operations.saturating_add(1);
         match &item.kind {
             ItemKind::Let { name, per, value } => self.let_statement(item.span, name, per.as_ref(), value),
             ItemKind::Assign { name, op, value } => self.assignment(item.span, name, *op, value),
@@ -464,14 +474,14 @@ impl Checker<'_> {
             | ItemKind::Input { .. }
             | ItemKind::Def { .. }
             | ItemKind::Require { .. } => {
-                let what = declaration(&item.kind).unwrap_or("declaration");
+                let what = declaration(&item.kind).unwrap_or("a declaration");
                 self.report(
                     Diagnostic::new(
                         Code::MisplacedDeclaration,
                         item.span,
-                        format!("a {what} is declared at the top of the file, not in a block"),
+                        format!("{what} is declared at the top of the file, not in a block"),
                     )
-                    .help("move the declaration up, before the first statement"),
+                    .help("move this line above the first statement of the file"),
                 );
                 self.declaration(item);
                 None
@@ -575,7 +585,9 @@ impl Checker<'_> {
                 candidates.extend(["p", "g"]);
                 let help = match did_you_mean(&name.text, candidates) {
                     Some(similar) => format!("did you mean `{similar}`? A new local is `let {} = ...`", name.text),
-                    None if name.text.contains('.') => "this version has no names with dots: it has no `use`".to_string(),
+                    None if name.text.contains('.') => {
+                        "this version has no names with dots: it has no `use`".to_string()
+                    }
                     None => format!(
                         "a new local is `let {0} = ...`; a value that is kept from step to step is `state {0} = 0` above",
                         name.text
@@ -583,6 +595,8 @@ impl Checker<'_> {
                 };
                 let message = format!("nothing is called `{}`", name.text);
                 self.report(Diagnostic::new(Code::UnknownName, name.span, message).label("not declared").help(help));
+                // What was forgotten is a `let` or a `state`; reading the name is not another mistake.
+                self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
             }
         }
         None
@@ -701,11 +715,11 @@ impl Checker<'_> {
 /// What a declaration declares; `None` for statements.
 fn declaration(kind: &ItemKind) -> Option<&'static str> {
     match kind {
-        ItemKind::Hyper { .. } => Some("hyper"),
-        ItemKind::State { .. } => Some("state"),
-        ItemKind::Input { .. } => Some("input"),
-        ItemKind::Def { .. } => Some("`def`"),
-        ItemKind::Require { .. } => Some("`require`"),
+        ItemKind::Hyper { .. } => Some("a hyper"),
+        ItemKind::State { .. } => Some("a state"),
+        ItemKind::Input { .. } => Some("an input"),
+        ItemKind::Def { .. } => Some("a `def`"),
+        ItemKind::Require { .. } => Some("a `require`"),
         _ => None,
     }
 }

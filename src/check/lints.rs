@@ -4,7 +4,9 @@
 //! `# allow(CODE): reason` at the end of their line silences.
 
 use super::Uses;
-use super::program::{BinaryOp, ExprId, Extent, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var};
+use super::program::{
+    BinaryOp, ExprId, Extent, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
+};
 use super::range::{ANY, Facts, Known, evaluate, examine};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
 use crate::source::Span;
@@ -250,9 +252,7 @@ fn walk(
 }
 
 fn initial(program: &Program, facts: &Facts) -> BTreeMap<Var, Known> {
-    let init = |index: usize, init: ExprId| {
-        (Var::State(StateId(index as u32)), evaluate(program, init, facts))
-    };
+    let init = |index: usize, init: ExprId| (Var::State(StateId(index as u32)), evaluate(program, init, facts));
     program.states.iter().enumerate().map(|(i, state)| init(i, state.init)).collect()
 }
 
@@ -284,23 +284,29 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
     }
     walk(program, facts, &states, &mut |id, operands| {
         let node = program.node(id);
-        let NodeKind::Call(function @ (Function::Sqrt | Function::Rsqrt), args) = &node.kind else { return };
+        let NodeKind::Call(Function::Sqrt | Function::Rsqrt, args) = &node.kind else { return };
         if node.extent != Extent::Element {
             return;
         }
         if let Some(Known::Number(low, _)) = operands.first() {
             if *low < 0.0 {
                 let operand = program.node(args[0]).span;
-                let written = program.file.slice(operand);
-                let help = if written.len() <= 40 && !written.contains('\n') {
-                    format!("if it never is, say so: `sqrt(max({written}, 0))`, or give its hypers their intervals")
-                } else {
-                    "if it never is, say so: `sqrt(max(..., 0))`, or give its hypers their intervals".to_string()
+                let mut help = match program.file.slice(node.span).split_once('(') {
+                    Some((name, rest)) if rest.len() <= 40 && !rest.contains('\n') => {
+                        let inner = rest.strip_suffix(')').unwrap_or(rest);
+                        format!("if it never is, say so: `{name}(max({inner}, 0))`")
+                    }
+                    _ => "if it never is, say so: `max(..., 0)`".to_string(),
                 };
+                let unbounded =
+                    |hyper: &&Hyper| matches!(hyper.default, HyperDefault::Number(_)) && hyper.interval.is_none();
+                if let Some(hyper) = program.hypers.iter().find(unbounded) {
+                    help += &format!(", or give the hypers in it intervals: `hyper {} = ... in [0, inf)`", hyper.name);
+                }
                 found.push(
                     Diagnostic::new(Code::SqrtOfNegative, node.span, "this square root may be of a negative number")
                         .also(operand, "not known to be at least 0")
-                        .help(if *function == Function::Rsqrt { help.replace("`sqrt", "`rsqrt") } else { help }),
+                        .help(help),
                 );
             }
         }
@@ -321,7 +327,7 @@ fn zero_over_zero(program: &Program, found: &mut Vec<Diagnostic>) {
     let states = initial(program, &facts);
     walk(program, facts, &states, &mut |id, operands| {
         let node = program.node(id);
-        let NodeKind::Binary(op @ (BinaryOp::Div | BinaryOp::Mul), a, b) = &node.kind else { return };
+        let NodeKind::Binary(op @ (BinaryOp::Div | BinaryOp::Mul), _, b) = &node.kind else { return };
         let (Some(x), Some(y)) = (operands[0].as_point(), operands[1].as_point()) else { return };
         let what = match op {
             BinaryOp::Div if x == 0.0 && y == 0.0 => "0/0",
@@ -341,8 +347,7 @@ fn zero_over_zero(program: &Program, found: &mut Vec<Diagnostic>) {
         };
         found.push(
             Diagnostic::new(Code::ZeroOverZero, node.span, message)
-                .label("NaN at the defaults, with t = 1 and g = 0")
-                .also(program.node(*a).span, x.to_string())
+                .label("NaN, with the defaults of the hypers")
                 .also(program.node(*b).span, y.to_string())
                 .help(help),
         );
@@ -374,9 +379,13 @@ fn silence(parsed: &Parsed, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     for comment in parsed.comments.iter().filter(|comment| comment.text.trim_start().starts_with("allow(")) {
         if attached.range(comment.span.start..comment.span.end).next().is_none() {
             kept.push(
-                Diagnostic::new(Code::UnusedAllow, comment.span, "this `allow` belongs to no declaration and no statement")
-                    .label("silences nothing")
-                    .help("put it at the end of the line that it is about"),
+                Diagnostic::new(
+                    Code::UnusedAllow,
+                    comment.span,
+                    "this `allow` belongs to no declaration and no statement",
+                )
+                .label("silences nothing")
+                .help("put it at the end of the line that it is about"),
             );
         }
     }

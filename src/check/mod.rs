@@ -242,7 +242,7 @@ impl<'a> Checker<'a> {
         self.report(
             Diagnostic::new(Code::NotAvailable, span, format!("{what} is not part of this version"))
                 .label("reserved for a later version")
-                .help("`updraft explain not-available` lists what there is"),
+                .help("`updraft explain not-available` says what this version has"),
         );
     }
 

@@ -231,7 +231,10 @@ fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Bind
         NodeKind::Own(a) => {
             let text = operand(*a, Binding::If);
             let is_name = matches!(program.node(*a).kind, NodeKind::Read(_) | NodeKind::Hyper(_) | NodeKind::Input(_));
-            (if is_name || text.starts_with('[') && is_own(program, *a) { text } else { format!("[{text}]") }, Binding::Atom)
+            (
+                if is_name || text.starts_with('[') && is_own(program, *a) { text } else { format!("[{text}]") },
+                Binding::Atom,
+            )
         }
     }
 }

@@ -157,7 +157,8 @@ fn values(program: &Program, root: ExprId, facts: &Facts) -> BTreeMap<ExprId, Kn
     for id in program.postorder(root) {
         let mut operands = Vec::new();
         program.node(id).kind.for_each_operand(|operand| operands.push(known[&operand]));
-        known.insert(id, node(program, id, &operands, facts));
+        let value = node(program, id, &operands, facts);
+        known.insert(id, if is_square(program, id, &known) { at_least_zero(value) } else { value });
     }
     known
 }
@@ -209,6 +210,39 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
             binary(BinaryOp::Add, product, of[2], false)
         }
         NodeKind::Call(function, _) => call(*function, of),
+    }
+}
+
+/// Whether a product is of pairs of equal factors and of factors that are not negative: `(1 - beta2)*g*g`.
+fn is_square(program: &Program, id: ExprId, known: &BTreeMap<ExprId, Known>) -> bool {
+    // Longer products are not looked into: pairs are searched for at each of their multiplications.
+    const MOST_FACTORS: usize = 8;
+    let (mut factors, mut pending) = (Vec::new(), vec![id]);
+    while let Some(id) = pending.pop() {
+        match &program.node(id).kind {
+            NodeKind::Binary(BinaryOp::Mul, a, b) => pending.extend([*a, *b]),
+            NodeKind::Own(a) => pending.push(*a),
+            _ if known.get(&id).is_some_and(|factor| factor.bounds().0 >= 0.0) => {}
+            _ => factors.push(id),
+        }
+        if factors.len() + pending.len() > MOST_FACTORS {
+            return false;
+        }
+    }
+    if factors.is_empty() || factors == [id] {
+        return false;
+    }
+    while let Some(factor) = factors.pop() {
+        let Some(other) = factors.iter().position(|other| same(program, factor, *other)) else { return false };
+        factors.swap_remove(other);
+    }
+    true
+}
+
+fn at_least_zero(known: Known) -> Known {
+    match known {
+        Known::Number(low, high) if low < 0.0 => Known::Number(0.0, high.max(0.0)),
+        other => other,
     }
 }
 
