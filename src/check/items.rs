@@ -446,10 +446,9 @@ impl Checker<'_> {
             ItemKind::Assign { name, op, value } => self.assignment(item.span, name, *op, value),
             ItemKind::If { branches, otherwise } => self.branches(item.span, branches, otherwise.as_ref()),
             ItemKind::Broken { declares } => {
-                if let Some(name) = declares {
-                    if self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text) {
-                        self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
-                    }
+                let new = |name: &&Ident| self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text);
+                if let Some(name) = declares.as_ref().filter(new) {
+                    self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
                 }
                 None
             }

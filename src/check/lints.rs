@@ -288,28 +288,31 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
         if node.extent != Extent::Element {
             return;
         }
-        if let Some(Known::Number(low, _)) = operands.first() {
-            if *low < 0.0 {
-                let operand = program.node(args[0]).span;
-                let mut help = match program.file.slice(node.span).split_once('(') {
-                    Some((name, rest)) if rest.len() <= 40 && !rest.contains('\n') => {
-                        let inner = rest.strip_suffix(')').unwrap_or(rest);
-                        format!("if it never is, say so: `{name}(max({inner}, 0))`")
-                    }
-                    _ => "if it never is, say so: `max(..., 0)`".to_string(),
-                };
-                let unbounded =
-                    |hyper: &&Hyper| matches!(hyper.default, HyperDefault::Number(_)) && hyper.interval.is_none();
-                if let Some(hyper) = program.hypers.iter().find(unbounded) {
-                    help += &format!(", or give the hypers in it intervals: `hyper {} = ... in [0, inf)`", hyper.name);
-                }
-                found.push(
-                    Diagnostic::new(Code::SqrtOfNegative, node.span, "this square root may be of a negative number")
-                        .also(operand, "not known to be at least 0")
-                        .help(help),
-                );
-            }
+        if !matches!(operands.first(), Some(Known::Number(low, _)) if *low < 0.0) {
+            return;
         }
+        let operand = program.node(args[0]).span;
+        let mut help = match program.file.slice(node.span).split_once('(') {
+            Some((name, rest)) if rest.len() <= 40 && !rest.contains('\n') => {
+                let inner = rest.strip_suffix(')').unwrap_or(rest);
+                format!("if it never is, say so: `{name}(max({inner}, 0))`")
+            }
+            _ => "if it never is, say so: `max(..., 0)`".to_string(),
+        };
+        let unbounded = |hyper: &&Hyper| matches!(hyper.default, HyperDefault::Number(_)) && hyper.interval.is_none();
+        // What a state holds may depend on any of them.
+        let depends = |id: &ExprId| {
+            matches!(program.node(*id).kind, NodeKind::Hyper(_) | NodeKind::Read(Var::State(_) | Var::Local(_)))
+        };
+        let depends = program.postorder(args[0]).iter().any(depends);
+        if let Some(hyper) = program.hypers.iter().find(unbounded).filter(|_| depends) {
+            help += &format!(", or give the hypers in it intervals: `hyper {} = ... in [0, inf)`", hyper.name);
+        }
+        found.push(
+            Diagnostic::new(Code::SqrtOfNegative, node.span, "this square root may be of a negative number")
+                .also(operand, "not known to be at least 0")
+                .help(help),
+        );
     });
 }
 

@@ -9,7 +9,7 @@ use super::program::{
 use std::fmt::Write as _;
 
 /// How tightly an expression binds, loosest first. Printing parenthesises what is looser than its place allows.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Binding {
     If,
     Or,
@@ -20,6 +20,7 @@ enum Binding {
     Product,
     Neg,
     Power,
+    #[default]
     Atom,
 }
 
@@ -172,12 +173,6 @@ pub fn expression_text(program: &Program, root: ExprId) -> String {
         texts.insert(*id, text);
     }
     texts.remove(&root).unwrap_or_default().0
-}
-
-impl Default for Binding {
-    fn default() -> Binding {
-        Binding::Atom
-    }
 }
 
 fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Binding) -> String) -> (String, Binding) {
