@@ -272,7 +272,14 @@ impl Optimizer {
 
     /// What the plan is made for that step `t` of a tensor of the group `default` takes, if scalar states have their
     /// first values and inputs their defaults, else 0.
-    pub(crate) fn facts(&self, storage: Storage, t: u64) -> Facts {
+    ///
+    /// ```
+    /// use updraft::{Outcome, Rule, Storage};
+    /// let opt = Rule::shipped("adam")?.optimizer().set("weight_decay", 0.1)?.build()?;
+    /// assert_eq!(opt.facts(Storage::F32, 1).outcomes, [Outcome::False, Outcome::True]); // maximize, weight_decay != 0
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn facts(&self, storage: Storage, t: u64) -> Facts {
         let group = &self.groups[self.groups.len() - 1];
         let (empty, rule) = (Scope::new(self.rule.program()), &self.rule);
         let sources =
