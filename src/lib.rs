@@ -121,3 +121,8 @@ pub use runtime::{
     StateValues, Tensor, TensorId,
 };
 pub use source::{SourceFile, Span};
+
+/// The examples of the README are compiled and run with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
