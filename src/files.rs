@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Error)> {
     let mut written: Vec<(PathBuf, &Path)> = Vec::new();
     let result = files.iter().try_for_each(|(path, bytes)| {
-        let beside = temporary(path);
-        written.push((beside.clone(), path));
-        write(&beside, path, bytes).map_err(|error| (path.to_path_buf(), error))
+        let (beside, file) = create_beside(path).map_err(|error| (path.to_path_buf(), error))?;
+        written.push((beside, path));
+        write(file, path, bytes).map_err(|error| (path.to_path_buf(), error))
     });
     let result = result.and_then(|()| {
         written.iter().try_for_each(|(from, to)| fs::rename(from, to).map_err(|error| (to.to_path_buf(), error)))
@@ -28,19 +28,26 @@ pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Er
     result
 }
 
-/// A name beside `path` that no other process writes.
-fn temporary(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
-fn write(beside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A new file beside `path`, which nobody else writes: no other process, and no other thread of this one.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     if path.file_name().is_none() || path.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "this is a folder, not a file"));
     }
-    let mut file = File::create(beside)?;
+    let mut number = 0;
+    loop {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}-{number}.tmp", std::process::id()));
+        let beside = path.with_file_name(name);
+        match File::create_new(&beside) {
+            Ok(file) => return Ok((beside, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn write(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     // The new file keeps the permissions of the one that it replaces.
     if let Ok(old) = fs::metadata(path) {
