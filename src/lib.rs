@@ -1,17 +1,120 @@
 //! Updraft compiles optimizers written as short update-rule files into fused native kernels.
+//!
+//! ```text
+//! optimizer momentum
+//! hyper lr = 1e-3 in [0, inf)
+//! hyper beta = 0.9 in [0, 1)
+//! state m = 0
+//!
+//! m = beta*m + g
+//! p -= lr * m
+//! ```
+//!
+//! ```
+//! use updraft::{Rule, Tensor};
+//!
+//! let rule = Rule::shipped("adam")?; // or Rule::load("my_rule.opt"), Rule::parse(name, text)
+//! let mut opt = rule.optimizer().set("lr", 3e-4)?.build()?;
+//! let (mut weights, gradient) = (vec![1.0f32; 1000], vec![0.5f32; 1000]);
+//! opt.step(&mut [Tensor::new("weights", &mut weights, &gradient)])?;
+//! assert!(weights.iter().all(|w| *w < 1.0));
+//! # Ok::<(), updraft::Error>(())
+//! ```
+//!
+//! Three promises, which every part below serves:
+//!
+//! 1. **One definition.** The same file is run by the evaluator, by one-lane code and by SIMD code, and all agree bit for
+//!    bit. There is no second copy of the formula that can drift.
+//! 2. **Fewest bytes.** A step is memory traffic: each array is read once and written once, and `updraft emit --stage
+//!    plan` says how many bytes an element costs.
+//! 3. **Milliseconds.** From an edited file to the running rule takes milliseconds, whatever the number of tensors.
+//!
+//! # The stages
+//!
+//! Each is a folder, a free function, and a text that `updraft emit` prints and snapshots freeze.
+//!
+//! ```text
+//! text --parse--> Ast --check--> Program --lower--> Step --plan--> Plan { scalar code, sweeps of Kernels } --codegen--> Code
+//!                                                    `-eval_step (oracle of plan)      `-eval_kernel (oracle of codegen)
+//! ```
+//!
+//! - [`syntax::parse()`]: never fails; every error of a file is found in one run. No pest type leaves `syntax`.
+//! - [`check::check()`]: **the only stage that rejects a rule.** Names become ids, extents are inferred, `def` is inlined.
+//! - [`ir::lower()`]: **fixes every rounding**; later stages move, share and repeat operations, and never change one. A
+//!   [`Step`](ir::Step) is made for [`Facts`]: outcomes of conditions, storage type, math; no sizes, no values of hypers.
+//! - [`plan::plan()`]: cuts a step into scalar code and sweeps over memory.
+//! - [`codegen`]: machine code for a [`Kernel`](ir::Kernel). **The one folder that knows Cranelift.**
+//! - [`runtime`]: optimizers, groups, state, tensors. **Bad input is found before anything is changed.**
+//!
+#![cfg_attr(
+    feature = "cli",
+    doc = "- [`train`]: the built-in trainer. `cli` and `main.rs` are the command line, and **the only part that prints.**"
+)]
+//!
+//! There is no global state, and **unsafe code in two files only**: `codegen/code.rs` (executable memory and its entry)
+//! and `runtime/memory.rs` (tensors from raw pointers).
+//!
+//! # What values are
+//!
+//! Every value has an *extent*: one per `model`, per `group` of tensors, per `tensor` or per `element`. A value may be used
+//! where a larger extent is expected. Values of the first three extents are *scalars*: f64, computed by scalar code.
+//! Elements have the *compute type*: f32 for f32 parameters, f64 for f64 parameters.
+//!
+//! A condition of scalars that decides what happens to elements selects a *plan* before the sweep: it never reaches the
+//! loop, and states that only the other outcome touches do not exist. A condition of elements selects values. Among
+//! scalars a condition is plain scalar code.
+//!
+//! # Evaluation rules
+//!
+//! Tests hold every engine to these.
+//!
+//! 1. **Array semantics.** A statement is done for all elements before the next begins. Fusion is not visible.
+//! 2. **Scalars** are computed in f64 in the order written, by one evaluator in every engine (transcendental functions are
+//!    the pinned `libm` crate's), and rounded once to the compute type where they meet an element. `1 - beta1^t` is a
+//!    scalar. Scalar code that reads only hypers, flags, values per model or group, and `t` runs once for the tensors of
+//!    a group that have taken equally many steps.
+//! 3. **Elements.** Every operation on elements rounds once in the compute type.
+//! 4. **Storage.** The last assignment of a step to `p` or to a state rounds to its storage type (in this version the
+//!    compute type).
+//! 5. **[`Math::Strict`]** computes what is written. **[`Math::Fast`]** (the default) is applied once, in `lower`, to each
+//!    source expression: the right side of an assignment or `let` (`x op= e` is `x = x op (e)`), a condition, an argument
+//!    of a call, an arm of an `if`, the body of a `def`, the operand of a unary minus on an element value. Parentheses do
+//!    not end one. Powers with a literal exponent and `lerp` are expanded first.
+//!    - (a) In each tree of `*` and `/` over elements, the scalar factors (its largest scalar subexpressions) are gathered
+//!      in f64 in the order written, beginning with the first one in a numerator (else 1); those in numerators multiply,
+//!      those in denominators divide. The result is rounded once and multiplied last; the element factors keep their
+//!      tree. `lr*(m/c1)/d` is `(m/d)*(lr/c1)`, `x/s` is `x*(1/s)`. If a numerator holds no element factor, the first such
+//!      takes the whole factor: `lr/d*g` is `(lr/d)*g`.
+//!    - (b) In `a + b` and `a - b` the right operand is contracted to fma if after (a) it is an element multiplication,
+//!      else the left if it is.
+//!
+//!    (a) may overflow or underflow where the written order does not. Nothing else changes: no reordered sums, no
+//!    approximate roots or divisions, no NaN, infinity or signed zero dropped.
+//! 6. **Powers.** `x^n` for a literal n up to 64 is left-to-right binary multiplication (`x^3` is `(x*x)*x`), 1 over that
+//!    for a negative n; any other power is `pow`, which only scalars have.
+//! 7. **NaN.** All NaNs are one value. `min` and `max` give NaN if either is, and -0 < +0 for them; comparisons with NaN are
+//!    false, `!=` is true; `sign(x)` is 1, -1, else x; `round` ties to even; `clamp(x, low, high)` is `min(max(x, low),
+//!    high)`; `rsqrt(x)` is `1/sqrt(x)`; `fma` is one rounding in both modes.
+//! 8. **Memory.** A step never reads or writes outside of the slices that it is given, whatever the rule says.
 
 pub mod check;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "jit")]
 pub mod codegen;
 pub mod diagnostic;
+mod emit;
 mod files;
 pub mod ir;
 pub mod plan;
 pub mod runtime;
 mod source;
 pub mod syntax;
+#[cfg(feature = "cli")]
+pub mod train;
 
 pub use diagnostic::{Code, CompileError, Diagnostic, Severity};
+pub use emit::{EmitOptions, Stage, emit};
 pub use ir::{Facts, Math, Outcome, Storage};
 pub use runtime::{
     Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED, Selector,

@@ -245,10 +245,10 @@ impl<T: Real> Oracle<T> {
         for inst in &step.insts {
             match inst {
                 StepInst::Source(source) => self.first_scalar(*source, scalars),
-                StepInst::Load(Array::State(id)) | StepInst::Store(Target::Array(Array::State(id)), _) => {
-                    if !arrays.0.contains_key(&Array::State(*id)) {
-                        eval_step(&lower_init(&self.program, *id, facts), arrays, scalars);
-                    }
+                StepInst::Load(Array::State(id)) | StepInst::Store(Target::Array(Array::State(id)), _)
+                    if !arrays.0.contains_key(&Array::State(*id)) =>
+                {
+                    eval_step(&lower_init(&self.program, *id, facts), arrays, scalars);
                 }
                 _ => {}
             }

@@ -37,24 +37,29 @@ impl Scopes {
         self.0.iter().rev().find_map(|scope| scope.get(name).copied())
     }
 
-    /// Declares a name in the innermost block.
+    /// Declares a name: a local or a parameter in the innermost block, anything else in the file.
     pub(super) fn declare(&mut self, name: Arc<str>, symbol: Symbol, span: Span) {
-        if let Some(scope) = self.0.last_mut() {
+        let scope = match symbol {
+            Symbol::Local(_) | Symbol::Param(_) | Symbol::Broken => self.0.last_mut(),
+            _ => self.0.first_mut(),
+        };
+        if let Some(scope) = scope {
             scope.insert(name, (symbol, span));
         }
     }
 
-    /// Every name in force, sorted, for did-you-mean.
-    pub(super) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.0.iter().flat_map(|scope| scope.keys().map(|name| &**name)).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    /// The names in force for such symbols, for did-you-mean.
+    pub(super) fn names(&self, of: impl Fn(Symbol) -> bool) -> Vec<&str> {
+        let all = self.0.iter().flatten();
+        all.filter(|(_, (symbol, _))| of(*symbol)).map(|(name, _)| &**name).collect()
     }
 }
 
 /// Built-in names that are values, in a rule for an optimizer.
 pub(super) const VALUES: &[&str] = &["p", "g", "t", "pi", "inf", "epsilon", "numel", "rank", "rows", "cols"];
+
+/// Those of them that this version has.
+pub(super) const AVAILABLE_VALUES: &[&str] = &["p", "g", "t", "pi", "inf", "epsilon"];
 
 /// Functions that fold many values into one. They belong to the language, not yet to this version.
 pub(super) const REDUCTIONS: &[&str] = &["sum", "mean", "norm", "rms", "any", "all", "dot"];
@@ -67,11 +72,12 @@ pub(super) fn function(name: &str) -> Option<Function> {
     Function::NAMED.into_iter().find(|f| f.name() == name)
 }
 
+/// Whether the language has a function of this name, in this version or reserved.
+pub(super) fn is_function(name: &str) -> bool {
+    REDUCTIONS.contains(&name) || RESERVED_FUNCTIONS.contains(&name) || name == "old" || function(name).is_some()
+}
+
 /// Whether a rule may not declare this name, because the language has it.
 pub(super) fn is_built_in(name: &str) -> bool {
-    VALUES.contains(&name)
-        || REDUCTIONS.contains(&name)
-        || RESERVED_FUNCTIONS.contains(&name)
-        || name == "old"
-        || function(name).is_some()
+    VALUES.contains(&name) || is_function(name)
 }

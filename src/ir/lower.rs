@@ -61,10 +61,9 @@ pub fn lower_conditions(program: &Arc<Program>, storage: Storage) -> Region {
     Region::new(&lowering.insts, &lowering.values, outputs, program)
 }
 
-/// Lowers expressions of hypers to scalar code with one output each, for parameters of a storage type: the machine epsilon
-/// is theirs.
-pub fn lower_scalars(program: &Arc<Program>, storage: Storage, roots: &[ExprId]) -> Region {
-    let mut lowering = Lowering::new(program, storage, Math::Strict, None);
+/// Lowers expressions of hypers to scalar code with one output each.
+pub fn lower_scalars(program: &Arc<Program>, roots: &[ExprId]) -> Region {
+    let mut lowering = Lowering::new(program, Storage::F64, Math::Strict, None);
     let outputs = roots.iter().map(|root| lowering.expression(*root)).collect();
     Region::new(&lowering.insts, &lowering.values, outputs, program)
 }

@@ -5,8 +5,8 @@
 //! written; nothing here depends on the host.
 
 use super::eval::{Scalar, apply_scalar};
-use super::op::{Op, Type, Value};
-use super::print::print_op;
+use super::op::{Binary, Const, Op, Type, Unary, Value};
+use super::print::{op_name, print_op};
 use super::step::{Outcome, Source, StepInst, Target};
 use crate::check::program::{Extent, Program, StateId};
 use std::fmt::Write as _;
@@ -232,17 +232,48 @@ impl Region {
         out
     }
 
-    /// A name for a value: the hyper that it is, or its number in the text.
+    /// A name for a value: its formula where that is short, else its number in the text.
     pub(crate) fn value_name(&self, v: Value) -> String {
-        match self.insts.get(v.index()) {
-            Some(ScalarInst::Source(from)) => {
-                let text = self.sources.iter().find(|(source, _)| source == from).map_or("", |(_, text)| text);
-                text.rsplit(' ').next().unwrap_or(text).to_string()
-            }
-            _ => format!("%{}", v.0),
+        let text = self.formula(v, 0).map(|(text, _)| text).filter(|text| text.chars().count() <= LONGEST_NAME);
+        text.unwrap_or_else(|| format!("%{}", v.0))
+    }
+
+    /// The formula of a value, and how tightly it binds: sums 0, products 1, signs 2, anything else 3. `None` if it is
+    /// too deep to be short.
+    fn formula(&self, v: Value, depth: usize) -> Option<(String, u8)> {
+        if depth > LONGEST_NAME / 4 {
+            return None;
         }
+        let operand = |v: Value, least: u8| {
+            let (text, binding) = self.formula(v, depth + 1)?;
+            Some(if binding < least { format!("({text})") } else { text })
+        };
+        let op = match self.insts.get(v.index())? {
+            ScalarInst::Source(from) => {
+                let text = self.sources.iter().find(|(source, _)| source == from).map(|(_, text)| text)?;
+                return Some((text.rsplit(' ').next().unwrap_or(text).to_string(), 3));
+            }
+            ScalarInst::Op(op) => *op,
+            ScalarInst::Store(..) => return None,
+        };
+        Some(match op {
+            Op::Const(Const::F64(bits)) => (crate::check::number_text(f64::from_bits(bits)), 3),
+            Op::Unary(Unary::Neg, a) => (format!("-{}", operand(a, 2)?), 2),
+            Op::Binary(Binary::Add, a, b) => (format!("{} + {}", operand(a, 0)?, operand(b, 1)?), 0),
+            Op::Binary(Binary::Sub, a, b) => (format!("{} - {}", operand(a, 0)?, operand(b, 1)?), 0),
+            Op::Binary(Binary::Mul, a, b) => (format!("{}*{}", operand(a, 1)?, operand(b, 2)?), 1),
+            Op::Binary(Binary::Div, a, b) => (format!("{}/{}", operand(a, 1)?, operand(b, 2)?), 1),
+            Op::Binary(Binary::Pow, a, b) => (format!("{}^{}", operand(a, 3)?, operand(b, 2)?), 3),
+            Op::Unary(Unary::Math(_) | Unary::Sqrt | Unary::Abs, a) => {
+                (format!("{}({})", op_name(op), operand(a, 0)?), 3)
+            }
+            _ => return None,
+        })
     }
 }
+
+/// The longest formula that serves as a name, in characters.
+const LONGEST_NAME: usize = 48;
 
 fn level_of(extent: Extent) -> Level {
     match extent {

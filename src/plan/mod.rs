@@ -167,7 +167,7 @@ impl fmt::Display for Plan {
                     writeln!(f, "  reads {}", names(Access::reads))?;
                     writeln!(f, "  writes {}", names(Access::writes))?;
                     if !sweep.kernel.uniforms.is_empty() {
-                        writeln!(f, "  uniforms {}", sweep.kernel.uniforms.join(" "))?;
+                        writeln!(f, "  uniforms {}", sweep.kernel.uniforms.join(", "))?;
                     }
                     writeln!(f, "  {} bytes per element", sweep.kernel.bytes_per_element())?;
                 }

@@ -57,7 +57,7 @@ impl Optimizer {
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
-        let file = self.from_bytes(&bytes).map_err(|reason| Error::Checkpoint { path: path.to_path_buf(), reason })?;
+        let file = self.read_bytes(&bytes).map_err(|reason| Error::Checkpoint { path: path.to_path_buf(), reason })?;
         self.model.states = file.model;
         for (group, states) in self.groups.iter_mut().zip(file.groups) {
             group.scope.states = states;
@@ -143,7 +143,7 @@ impl Optimizer {
     }
 
     /// Reads a state file, and holds all of it to this optimizer.
-    fn from_bytes(&self, bytes: &[u8]) -> Result<File, String> {
+    fn read_bytes(&self, bytes: &[u8]) -> Result<File, String> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
         let empty = HashMap::new();
@@ -222,15 +222,15 @@ impl Optimizer {
             Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes)), Storage::F64),
             other => return Err(format!("`{name}` is stored as {other:?}; this version has f32 and f64")),
         };
-        if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize]) {
-            if slot.shape != view.shape() || slot.storage != storage {
-                let (was, now) = (view.shape(), &slot.shape);
-                return Err(format!(
-                    "`{name}` is {} of shape {was:?}, but `{owner}` is {} of shape {now:?}",
-                    storage.name(),
-                    slot.storage.name()
-                ));
-            }
+        if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize])
+            && (slot.shape != view.shape() || slot.storage != storage)
+        {
+            let (was, now) = (view.shape(), &slot.shape);
+            return Err(format!(
+                "`{name}` is {} of shape {was:?}, but `{owner}` is {} of shape {now:?}",
+                storage.name(),
+                slot.storage.name()
+            ));
         }
         Ok(state)
     }

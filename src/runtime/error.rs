@@ -58,6 +58,8 @@ pub enum Error {
     BadPointer { tensor: String, buffer: &'static str, problem: &'static str },
     /// A state file that cannot be used here.
     Checkpoint { path: PathBuf, reason: String },
+    /// The code generator has no text for the rule.
+    Codegen { rule: String, reason: String },
 }
 
 fn list(names: &[String]) -> String {
@@ -139,6 +141,7 @@ impl fmt::Display for Error {
             }
             Error::BadPointer { tensor, buffer, problem } => write!(f, "the {buffer} of `{tensor}` {problem}"),
             Error::Checkpoint { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Error::Codegen { rule, reason } => write!(f, "{rule}: {reason}"),
         }
     }
 }

@@ -5,9 +5,9 @@ use super::rule::Rule;
 use crate::check::expression_text;
 use crate::check::program::{Extent, HyperDefault, Program};
 use crate::diagnostic::did_you_mean;
+use crate::ir::Scalar;
 use crate::ir::region::{Level, Region};
 use crate::ir::step::Source;
-use crate::ir::{Scalar, Storage};
 use std::fmt;
 
 /// The value of a hyper.
@@ -76,8 +76,8 @@ impl From<bool> for HyperValue {
 pub(super) struct Hypers {
     set: Vec<Option<HyperValue>>,
     values: Vec<HyperValue>,
-    /// The default of each input that has one, for tensors of either type: it may depend on hypers.
-    inputs: Vec<[Option<f64>; 2]>,
+    /// The default of each input that has one: it may depend on hypers.
+    inputs: Vec<Option<f64>>,
 }
 
 impl Hypers {
@@ -98,8 +98,8 @@ impl Hypers {
     }
 
     /// What an input is if the host gives none.
-    pub(super) fn input_default(&self, index: usize, storage: Storage) -> Option<f64> {
-        self.inputs[index][storage as usize]
+    pub(super) fn input_default(&self, index: usize) -> Option<f64> {
+        self.inputs[index]
     }
 
     /// Sets a hyper without looking at intervals and `require`: [`Hypers::check`] does.
@@ -129,9 +129,8 @@ impl Hypers {
         }
         self.inputs.clear();
         for index in 0..rule.program().inputs.len() {
-            let default = |storage| rule.input_default(index, storage).and_then(|code| self.number(code));
-            let defaults = [Storage::F32, Storage::F64].map(default);
-            self.inputs.push(defaults);
+            let default = rule.input_default(index).and_then(|code| self.number(code));
+            self.inputs.push(default);
         }
     }
 
@@ -157,11 +156,11 @@ impl Hypers {
     pub(super) fn check(&mut self, rule: &Rule, group: &str) -> Result<(), Error> {
         self.evaluate(rule);
         for (hyper, value) in rule.program().hypers.iter().zip(&self.values) {
-            if let HyperValue::Number(x) = value {
-                if x.is_nan() || hyper.interval.is_some_and(|range| !range.contains(*x)) {
-                    let interval = hyper.interval.map(|range| range.to_string());
-                    return Err(Error::HyperOutOfRange { hyper: hyper.name.to_string(), value: *x, interval });
-                }
+            if let HyperValue::Number(x) = value
+                && (x.is_nan() || hyper.interval.is_some_and(|range| !range.contains(*x)))
+            {
+                let interval = hyper.interval.map(|range| range.to_string());
+                return Err(Error::HyperOutOfRange { hyper: hyper.name.to_string(), value: *x, interval });
             }
         }
         let code = rule.require_code();

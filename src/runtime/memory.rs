@@ -263,14 +263,13 @@ fn overlap(spans: &mut [Span]) -> Option<(&Span, &Span)> {
     let mut furthest: [[Option<&Span>; 2]; 2] = [[None; 2]; 2];
     for span in &*spans {
         let (params_only, raw_only) = (!span.is_param, !span.is_raw);
-        if let Some(before) = furthest[usize::from(params_only)][usize::from(raw_only)] {
-            if before.range.end > span.range.start {
-                return Some((before, span));
-            }
+        if let Some(before) = furthest[usize::from(params_only)][usize::from(raw_only)]
+            && before.range.end > span.range.start
+        {
+            return Some((before, span));
         }
-        for params_only in 0..=usize::from(span.is_param) {
-            for raw_only in 0..=usize::from(span.is_raw) {
-                let reach = &mut furthest[params_only][raw_only];
+        for of_kind in furthest.iter_mut().take(1 + usize::from(span.is_param)) {
+            for reach in of_kind.iter_mut().take(1 + usize::from(span.is_raw)) {
                 if reach.is_none_or(|f| f.range.end < span.range.end) {
                     *reach = Some(span);
                 }

@@ -176,6 +176,13 @@ impl Group {
     }
 }
 
+impl Slot {
+    fn new(name: &str, shape: &[usize], storage: Storage, group: usize, rule: &Rule) -> Slot {
+        let states = vec![State::Absent; rule.program().states.len()];
+        Slot { name: name.to_string(), shape: shape.to_vec(), storage, group, t: 0, states, last_call: 0 }
+    }
+}
+
 impl Scope {
     fn new(program: &Program) -> Scope {
         let states = vec![None; program.states.len()];
@@ -194,6 +201,8 @@ struct Sources<'a> {
     hypers: &'a Hypers,
     group: &'a Scope,
     model: &'a Scope,
+    /// The steps of the tensor, this one included.
+    t: u64,
     slot: &'a Slot,
     inputs: &'a [(&'a str, f64)],
 }
@@ -202,7 +211,7 @@ impl Sources<'_> {
     fn get(&self, source: Source) -> Scalar {
         match source {
             Source::Hyper(id) | Source::Flag(id) => self.hypers.scalar(id.index()),
-            Source::T => Scalar::F64((self.slot.t + 1) as f64),
+            Source::T => Scalar::F64(self.t as f64),
             Source::Input(id) => Scalar::F64(self.input(id).unwrap_or(f64::NAN)),
             Source::State(id) => Scalar::F64(self.state(id).unwrap_or_else(|| self.first_value(id))),
         }
@@ -236,7 +245,7 @@ impl Sources<'_> {
                 self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
             }
         };
-        given.or(self.hypers.input_default(id.index(), self.slot.storage))
+        given.or(self.hypers.input_default(id.index()))
     }
 }
 
@@ -249,7 +258,7 @@ fn sources_of<'a>(
 ) -> Sources<'a> {
     let group = &groups[slot.group];
     let (hypers, group) = (&group.hypers, &group.scope);
-    Sources { rule, hypers, group, model, slot, inputs: &tensor.inputs }
+    Sources { rule, hypers, group, model, t: slot.t + 1, slot, inputs: &tensor.inputs }
 }
 
 fn all_hypers(program: &Program, hypers: &Hypers) -> Vec<Option<Scalar>> {
@@ -284,6 +293,31 @@ impl Optimizer {
     /// Why the evaluator runs although machine code was asked for; `None` if all is as asked. Worth showing once.
     pub fn warning(&self) -> Option<&str> {
         self.plans.warning.as_deref()
+    }
+
+    /// What the plan is made for that step `t` of a tensor of the group `default` takes, if scalar states have their
+    /// first values and inputs their defaults, else 0.
+    ///
+    /// ```
+    /// use updraft::{Outcome, Rule, Storage};
+    /// let opt = Rule::shipped("adam")?.optimizer().set("weight_decay", 0.1)?.build()?;
+    /// assert_eq!(opt.facts(Storage::F32, 1).outcomes, [Outcome::False, Outcome::True]); // maximize, weight_decay != 0
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn facts(&self, storage: Storage, t: u64) -> Facts {
+        let group = &self.groups[self.groups.len() - 1];
+        let (empty, rule) = (Scope::new(self.rule.program()), &self.rule);
+        let slot = &Slot::new("", &[], storage, self.groups.len() - 1, rule);
+        let sources = Sources { rule, hypers: &group.hypers, group: &empty, model: &empty, t, slot, inputs: &[] };
+        let read = |source| match source {
+            Source::Input(id) => Scalar::F64(sources.input(id).unwrap_or(0.0)),
+            source => sources.get(source),
+        };
+        let conditions = rule.condition_code(storage);
+        let (mut registers, mut found) = (Vec::new(), Vec::new());
+        conditions.run((Level::Model, Level::Tensor), &mut registers, read, |_, _| ());
+        outcomes(rule.program(), conditions, &registers, &mut found);
+        Facts { storage, math: self.plans.math, outcomes: found }
     }
 
     /// The names of the groups, in the order in which they are tried.
@@ -455,15 +489,7 @@ impl Optimizer {
 
     fn add(&mut self, name: &str, shape: &[usize], storage: Storage) -> Result<u32, Error> {
         let group = self.groups.iter().position(|group| group.matcher.matches(name, shape)).unwrap_or(0);
-        let mut slot = Slot {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            storage,
-            group,
-            t: 0,
-            states: vec![State::Absent; self.rule.program().states.len()],
-            last_call: 0,
-        };
+        let mut slot = Slot::new(name, shape, storage, group, &self.rule);
         if let Some(loaded) = self.loaded.get(name) {
             slot.t = loaded.t;
             for (id, state, state_shape) in &loaded.states {

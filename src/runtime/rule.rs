@@ -32,11 +32,11 @@ struct Inner {
     lints: Vec<Diagnostic>,
     /// The default of each hyper that is a number.
     defaults: Vec<Option<Region>>,
-    /// The default of each input that has one, for each storage type (the machine epsilon differs).
-    input_defaults: Vec<Option<[Region; 2]>>,
+    /// The default of each input that has one.
+    input_defaults: Vec<Option<Region>>,
     /// What every `require` comes to.
     requires: Region,
-    /// The outcomes of the conditions that select the plan, for each storage type.
+    /// The outcomes of the conditions that select the plan, for each storage type (the machine epsilon differs).
     conditions: [Region; 2],
 }
 
@@ -102,19 +102,17 @@ impl Rule {
         let Checked { program, lints } = check(&parsed).map_err(|found| CompileError::new(file, found))?;
         let program = Arc::new(program);
         let defaults = program.hypers.iter().map(|hyper| match hyper.default {
-            HyperDefault::Number(id) => Some(lower_scalars(&program, Storage::F64, &[id])),
+            HyperDefault::Number(id) => Some(lower_scalars(&program, &[id])),
             HyperDefault::Flag(_) => None,
         });
         let requires: Vec<_> = program.requires.iter().map(|require| require.cond).collect();
         debug_assert!(requires.iter().all(|id| program.node(*id).ty == Ty::Condition));
-        let each = [Storage::F32, Storage::F64];
-        let default = |id| each.map(|storage| lower_scalars(&program, storage, &[id]));
-        let input_defaults = program.inputs.iter().map(|input| input.default.map(default));
+        let input_defaults = program.inputs.iter().map(|input| input.default.map(|id| lower_scalars(&program, &[id])));
         let inner = Inner {
             input_defaults: input_defaults.collect(),
             defaults: defaults.collect(),
-            requires: lower_scalars(&program, Storage::F64, &requires),
-            conditions: each.map(|storage| lower_conditions(&program, storage)),
+            requires: lower_scalars(&program, &requires),
+            conditions: [Storage::F32, Storage::F64].map(|storage| lower_conditions(&program, storage)),
             lints,
             program,
         };
@@ -166,8 +164,8 @@ impl Rule {
         self.0.defaults[index].as_ref()
     }
 
-    pub(super) fn input_default(&self, index: usize, storage: Storage) -> Option<&Region> {
-        self.0.input_defaults[index].as_ref().map(|defaults| &defaults[storage as usize])
+    pub(super) fn input_default(&self, index: usize) -> Option<&Region> {
+        self.0.input_defaults[index].as_ref()
     }
 
     pub(super) fn require_code(&self) -> &Region {

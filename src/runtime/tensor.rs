@@ -258,3 +258,21 @@ impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for Grad<'a, T> {
         Grad(view.into_dyn())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Error, Rule};
+
+    /// `Tensor::new` takes two buffers of one type, so only the runtime itself could get this wrong.
+    #[test]
+    fn a_gradient_of_another_type_is_refused() {
+        let (mut p, g) = ([1.0f32; 3], [1.0f64; 3]);
+        let grad = Grad::from(&g).0;
+        let tensor = Tensor { grad: GradData::F64(grad), ..Tensor::new("w", &mut p, &[0.0; 3]) };
+        let mut opt = Rule::shipped("sgd").unwrap().optimizer().build().unwrap();
+        let error = opt.step(&mut [tensor]).unwrap_err();
+        assert!(matches!(error, Error::GradDtype { param: Storage::F32, grad: Storage::F64, .. }), "{error}");
+        assert_eq!((p, opt.steps("w")), ([1.0; 3], 0));
+    }
+}

@@ -213,7 +213,7 @@ fn overlap() {
     wrong(
         |w| {
             // SAFETY: both ranges lie in `memory`, which nothing uses until the step has refused them.
-            let raw = unsafe { Tensor::raw_f32("fresh", start, start.add(3), &[4]) };
+            let raw = unsafe { Tensor::raw_f32("fresh", start, start.wrapping_add(3), &[4]) };
             with_good_ones!(w, raw)
         },
         |e| matches!(e, Error::Overlap { first, second } if first.contains("fresh") && second.contains("fresh")),

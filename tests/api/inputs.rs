@@ -70,14 +70,6 @@ fn a_default_stands_in_and_follows_hypers() {
 }
 
 #[test]
-fn the_machine_epsilon_in_a_default_is_that_of_the_tensor() {
-    let mut opt = optimizer("input c per tensor = epsilon\nstate k per tensor = epsilon\n\nk = k\np = g + (c + k)\n");
-    let (mut x, mut y) = ([0.0f64], [0.0f32]);
-    opt.step(&mut [Tensor::new("x", &mut x, &[0.0]), Tensor::new("y", &mut y, &[0.0])]).unwrap();
-    assert_eq!((x, y), ([2.0 * f64::EPSILON], [2.0 * f32::EPSILON]));
-}
-
-#[test]
 fn an_input_is_needed_only_by_plans_that_read_it() {
     let text = "hyper use_loss = 0\ninput loss\n\nif use_loss != 0 {\n    if loss > 1 { g *= 2 }\n}\np -= g\n";
     let mut opt = optimizer(text);

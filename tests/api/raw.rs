@@ -11,7 +11,7 @@ const SGD: &str = "p -= g\n";
 /// The tests keep to the promise of `raw_f32`: offset and length stay in the memory, which nothing else uses meanwhile.
 fn at<'a>(name: &'a str, memory: *mut f32, param: usize, grad: usize, len: usize) -> Tensor<'a> {
     // SAFETY: see above.
-    unsafe { Tensor::raw_f32(name, memory.add(param), memory.add(grad), &[len]) }
+    unsafe { Tensor::raw_f32(name, memory.wrapping_add(param), memory.wrapping_add(grad), &[len]) }
 }
 
 fn overlaps(result: Result<(), Error>) -> Option<(String, String)> {
@@ -42,7 +42,8 @@ fn what_overlaps_is_refused_and_what_adjoins_is_not() {
     let start = memory.as_mut_ptr();
     let mut opt = optimizer(SGD);
     // (param, grad, length) of each tensor, and whether they are refused.
-    let cases: [(&[(usize, usize, usize)], bool); 13] = [
+    type Case<'a> = (&'a [(usize, usize, usize)], bool);
+    let cases: [Case; 13] = [
         (&[(0, 8, 8)], false),
         (&[(8, 0, 8)], false),
         (&[(0, 7, 8)], true),
@@ -100,7 +101,7 @@ fn raw_memory_is_compared_with_slices_too() {
     let mut opt = optimizer(SGD);
     // SAFETY: the slices stay in the memory, which nothing else uses during the calls; that they overlap with raw
     // tensors is what the calls refuse before they touch anything.
-    let (mut own, g) = ([0.0f32; 4], unsafe { std::slice::from_raw_parts(start.add(4), 4) });
+    let (mut own, g) = ([0.0f32; 4], unsafe { std::slice::from_raw_parts(start.wrapping_add(4), 4) });
     let found = overlaps(opt.step(&mut [at("a", start, 0, 8, 8), Tensor::new("b", &mut own, g)]));
     assert_eq!(found, Some(("the parameter `a`".into(), "the gradient of `b`".into())));
 }

@@ -44,6 +44,14 @@ fn first_values_are_taken_when_a_state_is_first_touched() {
     assert_eq!(opt.state_bytes(), 2 * 8 + 8 + 8);
 }
 
+#[test]
+fn the_machine_epsilon_in_a_first_value_is_that_of_the_tensor() {
+    let mut opt = optimizer("state k per tensor = epsilon\n\nk = k\np = g + k\n");
+    let (mut x, mut y) = ([0.0f64], [0.0f32]);
+    opt.step(&mut [Tensor::new("x", &mut x, &[0.0]), Tensor::new("y", &mut y, &[0.0])]).unwrap();
+    assert_eq!((x, y), ([f64::EPSILON], [f32::EPSILON]));
+}
+
 /// A block that is not taken touches nothing, conditions in it included.
 #[test]
 fn a_state_that_only_an_unreached_condition_reads_does_not_exist() {
