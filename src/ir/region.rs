@@ -146,6 +146,35 @@ impl Region {
         self.sources.iter().map(|(source, _)| *source)
     }
 
+    /// Marks in `needed` what `outputs` depend on in the run that left `registers`: of a selection, the side taken.
+    pub fn trace(&self, outputs: impl Iterator<Item = Value>, registers: &[Scalar], needed: &mut Vec<bool>) {
+        needed.clear();
+        needed.resize(self.insts.len(), false);
+        outputs.for_each(|v| needed[v.index()] = true);
+        for index in (0..self.insts.len()).rev().filter(|index| matches!(self.insts[*index], ScalarInst::Op(_))) {
+            if !needed[index] {
+                continue;
+            }
+            match self.insts[index] {
+                ScalarInst::Op(Op::Select(c, a, b)) => {
+                    needed[c.index()] = true;
+                    let taken = if registers[c.index()] == Scalar::Bool(true) { a } else { b };
+                    needed[taken.index()] = true;
+                }
+                ScalarInst::Op(op) => op.for_each_operand(|v| needed[v.index()] = true),
+                ScalarInst::Source(_) | ScalarInst::Store(..) => {}
+            }
+        }
+    }
+
+    /// The scalars from outside that [`Region::trace`] has marked.
+    pub fn needed_sources<'a>(&'a self, needed: &'a [bool]) -> impl Iterator<Item = Source> + 'a {
+        self.insts.iter().zip(needed).filter_map(|(inst, needed)| match inst {
+            ScalarInst::Source(source) if *needed => Some(*source),
+            _ => None,
+        })
+    }
+
     /// The scalar states that it stores.
     pub fn stores(&self) -> impl Iterator<Item = StateId> + '_ {
         self.names.iter().map(|(id, _)| *id)

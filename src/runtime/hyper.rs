@@ -6,7 +6,7 @@ use crate::check::expression_text;
 use crate::check::program::{Extent, HyperDefault, Program};
 use crate::diagnostic::did_you_mean;
 use crate::ir::Scalar;
-use crate::ir::region::Level;
+use crate::ir::region::{Level, Region};
 use crate::ir::step::Source;
 use std::fmt;
 
@@ -76,12 +76,15 @@ impl From<bool> for HyperValue {
 pub(super) struct Hypers {
     set: Vec<Option<HyperValue>>,
     values: Vec<HyperValue>,
+    /// The default of each input that has one: it may depend on hypers.
+    inputs: Vec<Option<f64>>,
 }
 
 impl Hypers {
     /// Nothing is set.
     pub(super) fn new(rule: &Rule) -> Hypers {
-        let mut hypers = Hypers { set: vec![None; rule.program().hypers.len()], values: Vec::new() };
+        let set = vec![None; rule.program().hypers.len()];
+        let mut hypers = Hypers { set, values: Vec::new(), inputs: Vec::new() };
         hypers.evaluate(rule);
         hypers
     }
@@ -94,6 +97,11 @@ impl Hypers {
         self.values[index].scalar()
     }
 
+    /// What an input is if the host gives none.
+    pub(super) fn input_default(&self, index: usize) -> Option<f64> {
+        self.inputs[index]
+    }
+
     /// Sets a hyper without looking at intervals and `require`: [`Hypers::check`] does.
     pub(super) fn set(&mut self, index: usize, value: HyperValue) {
         self.set[index] = Some(value);
@@ -102,10 +110,10 @@ impl Hypers {
     /// What has been set here, else in `base`.
     pub(super) fn over(&self, base: &Hypers) -> Hypers {
         let set = self.set.iter().zip(&base.set).map(|(mine, base)| mine.or(*base)).collect();
-        Hypers { set, values: base.values.clone() }
+        Hypers { set, values: base.values.clone(), inputs: base.inputs.clone() }
     }
 
-    /// Gives each hyper that is not set its default, which may use those before it.
+    /// Gives each hyper that is not set its default, which may use those before it, and then each input.
     fn evaluate(&mut self, rule: &Rule) {
         self.values.clear();
         for (index, hyper) in rule.program().hypers.iter().enumerate() {
@@ -113,18 +121,26 @@ impl Hypers {
                 (Some(value), _) => value,
                 (None, HyperDefault::Flag(flag)) => HyperValue::Flag(flag),
                 (None, HyperDefault::Number(_)) => {
-                    let mut registers = Vec::new();
-                    let code = rule.default_code(index);
-                    if let Some(code) = code {
-                        code.run((Level::Model, Level::Tensor), &mut registers, |s| self.source(s), |_, _| ());
-                    }
-                    match code.and_then(|code| registers.get(code.outputs[0].index())) {
-                        Some(Scalar::F64(x)) => HyperValue::Number(*x),
-                        _ => HyperValue::Number(f64::NAN),
-                    }
+                    let x = rule.default_code(index).and_then(|code| self.number(code));
+                    HyperValue::Number(x.unwrap_or(f64::NAN))
                 }
             };
             self.values.push(value);
+        }
+        self.inputs.clear();
+        for index in 0..rule.program().inputs.len() {
+            let default = rule.input_default(index).and_then(|code| self.number(code));
+            self.inputs.push(default);
+        }
+    }
+
+    /// The one output of scalar code that reads hypers.
+    fn number(&self, code: &Region) -> Option<f64> {
+        let mut registers = Vec::new();
+        code.run((Level::Model, Level::Tensor), &mut registers, |s| self.source(s), |_, _| ());
+        match registers.get(code.outputs.first()?.index())? {
+            Scalar::F64(x) => Some(*x),
+            Scalar::Bool(_) => None,
         }
     }
 
@@ -140,11 +156,11 @@ impl Hypers {
     pub(super) fn check(&mut self, rule: &Rule, group: &str) -> Result<(), Error> {
         self.evaluate(rule);
         for (hyper, value) in rule.program().hypers.iter().zip(&self.values) {
-            if let HyperValue::Number(x) = value {
-                if x.is_nan() || hyper.interval.is_some_and(|range| !range.contains(*x)) {
-                    let interval = hyper.interval.map(|range| range.to_string());
-                    return Err(Error::HyperOutOfRange { hyper: hyper.name.to_string(), value: *x, interval });
-                }
+            if let HyperValue::Number(x) = value
+                && (x.is_nan() || hyper.interval.is_some_and(|range| !range.contains(*x)))
+            {
+                let interval = hyper.interval.map(|range| range.to_string());
+                return Err(Error::HyperOutOfRange { hyper: hyper.name.to_string(), value: *x, interval });
             }
         }
         let code = rule.require_code();

@@ -38,7 +38,7 @@ pub(super) struct Plans {
     lanes: crate::codegen::Lanes,
     compiled: Vec<Arc<Compiled>>,
     /// Counts plans, to tell them apart.
-    made: u64,
+    pub(super) made: u64,
     /// Why the evaluator runs although machine code was asked for.
     pub(super) warning: Option<String>,
 }
@@ -72,8 +72,9 @@ impl CompiledSweep {
             Runner::Eval => eval_kernel(&self.kernel, args),
             #[cfg(feature = "jit")]
             Runner::Code(code) => {
-                let done = code.run(args);
-                debug_assert!(done.is_ok(), "the arguments were made for this kernel");
+                if let Err(error) = code.run(args) {
+                    unreachable!("the arguments were made for this kernel: {error}");
+                }
             }
         }
     }
