@@ -9,22 +9,15 @@ use crate::plan::{Phase, plan};
 use std::sync::Arc;
 
 /// What runs the kernels. All give the same bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Engine {
     /// Machine code; the evaluator where there is none to be had.
     #[cfg(feature = "jit")]
+    #[default]
     Jit,
     /// The evaluator.
+    #[cfg_attr(not(feature = "jit"), default)]
     Eval,
-}
-
-impl Default for Engine {
-    fn default() -> Engine {
-        #[cfg(feature = "jit")]
-        return Engine::Jit;
-        #[cfg(not(feature = "jit"))]
-        Engine::Eval
-    }
 }
 
 /// How many plans are kept.
