@@ -8,6 +8,7 @@
 //! values, with inputs at their defaults, or 0. The conditions and their outcomes are the first lines.
 
 use crate::check::print_program;
+use crate::check::program::NodeKind;
 #[cfg(feature = "jit")]
 use crate::codegen::{Backend, Cranelift, Isa, Lanes, Target, Text};
 use crate::ir::{Facts, Math, Step, Storage, lower, print_kernel};
@@ -88,7 +89,8 @@ pub struct EmitOptions {
     /// The step that conditions are decided for, from 1; 1000 by default, when what only begins is over.
     pub t: u64,
     /// Whether every plan is printed that a change of `t` alone can reach, each with the first `t` that reaches it:
-    /// all `t` up to 10,000 and the powers of two up to 2^40 are tried.
+    /// all `t` up to 10,000, those around every number in the rule and every hyper, and the powers of two up to 2^40 are
+    /// tried.
     pub all: bool,
     /// The instruction set; by default the family of this machine, whether or not it has the features. Name one where
     /// the text is to be the same everywhere.
@@ -155,7 +157,7 @@ pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, 
         _ => {
             let mut seen: Vec<Facts> = Vec::new();
             let mut out = String::new();
-            for t in (1..=10_000).chain((14..=40).map(|exponent| 1 << exponent)) {
+            for t in steps_to_try(&optimizer) {
                 let facts = optimizer.facts(options.storage, t);
                 if seen.contains(&facts) {
                     continue;
@@ -168,6 +170,25 @@ pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, 
             Ok(out)
         }
     }
+}
+
+/// The steps at which a condition may first have another outcome, in order.
+fn steps_to_try(optimizer: &crate::Optimizer) -> Vec<u64> {
+    let program = optimizer.rule().program();
+    let numbers = program.nodes.iter().filter_map(|node| match node.kind {
+        NodeKind::Number(x) => Some(x),
+        _ => None,
+    });
+    let hypers = program.hypers.iter().filter_map(|hyper| optimizer.hyper(&hyper.name).ok()?.as_f64());
+    let around = numbers.chain(hypers).filter(|x| (1.0..2f64.powi(53)).contains(x)).flat_map(|x| {
+        let t = x as u64;
+        t - 1..=t + 2
+    });
+    let mut steps: Vec<u64> = (1..=10_000).chain((14..=40).map(|exponent| 1 << exponent)).chain(around).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    steps.retain(|t| *t > 0);
+    steps
 }
 
 /// The text of one plan.
@@ -263,8 +284,8 @@ if t > late { p -= lr * g } else { p += lr * g }
         let all = EmitOptions { all: true, ..EmitOptions::default() };
         let text = switch(Stage::Kernel, &all);
         let firsts: Vec<&str> = text.lines().filter(|line| line.contains("first at")).collect();
-        // 2^15 is the first power of two above 20000.
-        assert_eq!(firsts, ["# first at t = 1", "# first at t = 2", "# first at t = 32768"]);
+        // The hyper `late` is 20000.
+        assert_eq!(firsts, ["# first at t = 1", "# first at t = 2", "# first at t = 20001"]);
     }
 
     #[test]

@@ -201,9 +201,11 @@ fn check_gives_json() {
     assert_eq!((&found[0]["file"], &found[0]["line"]), (&"broken.opt".into(), &6.into()));
     folder.write("fine.opt", "optimizer fine\nhyper lr = 1\n\np -= lr * g\n");
     assert_eq!(folder.ok(&["check", "--json", "fine.opt"]), "[]\n");
-    // A file that cannot be read is no finding, and leaves the array whole.
+    // A file that cannot be read is in the array too: a tool must not take it for a clean one.
     let ran = folder.run(&["check", "--json", "missing.opt"]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), "[]\n"));
+    let found: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &found[0]["code"]), (Some(1), &"unreadable-file".into()));
+    assert_eq!(found[0]["file"], "missing.opt");
 }
 
 #[test]

@@ -78,6 +78,55 @@ fn asm(text: &str, target: Target) -> String {
     Cranelift.text(&kernel(text), target, Text::Asm).unwrap()
 }
 
+/// The operations that the kernels below have not: each instruction of the emitter is frozen in one of them.
+#[test]
+fn roundings_and_extremes() {
+    let text = "kernel shapes f32 {
+  stream p f32 rw
+  stream g f32 r
+
+  %0 = load p
+  %1 = load g
+  %2 = floor %0
+  %3 = ceil %1
+  %4 = round %0
+  %5 = abs %1
+  %6 = min %2, %3
+  %7 = max %4, %5
+  %8: bool = le %6, %7
+  %9 = select %8, %6, %7
+  %10: bool = eq %9, %0
+  %11 = select %10, %0, %9
+  %12: bool = gt %11, %1
+  %13 = select %12, %11, %1
+  %14: bool = ge %13, %0
+  %15 = select %14, %13, %0
+  store p, %15
+}";
+    insta::assert_snapshot!("roundings_and_extremes", clif(text, X86));
+}
+
+#[test]
+fn arithmetic_in_f64() {
+    let text = "kernel wide f64 {
+  uniform lr
+  stream p f64 rw
+  stream g f64 r
+
+  %0 = load p
+  %1 = load g
+  %2 = uniform lr
+  %3 = sqrt %1
+  %4 = div %0, %3
+  %5 = sub %4, %1
+  %6 = add %5, %0
+  %7 = mul %6, %2
+  %8 = fma %7, %2, %0
+  store p, %8
+}";
+    insta::assert_snapshot!("arithmetic_in_f64", clif(text, X86));
+}
+
 #[test]
 fn a_short_body_is_unrolled() {
     insta::assert_snapshot!("unrolled", clif(SGD, X86));

@@ -258,7 +258,7 @@ impl GoldenCase {
         let hyper = case["hyper"].as_object().unwrap();
         GoldenCase {
             rule: case["rule"].as_str().unwrap().to_owned(),
-            // A combination that a rule refuses may not exist even for a moment: flags go last.
+            // Numbers first, then flags; the order is free, because `require`s are checked when building.
             hyper: {
                 let mut hyper: Vec<_> = hyper.iter().map(|(k, v)| (k.clone(), number(v))).collect();
                 hyper.sort_by_key(|(name, _)| FLAGS.contains(&name.as_str()));

@@ -300,12 +300,11 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
             _ => "if it never is, say so: `max(..., 0)`".to_string(),
         };
         let unbounded = |hyper: &&Hyper| matches!(hyper.default, HyperDefault::Number(_)) && hyper.interval.is_none();
-        // What a state holds may depend on any of them.
-        let depends = |id: &ExprId| {
-            matches!(program.node(*id).kind, NodeKind::Hyper(_) | NodeKind::Read(Var::State(_) | Var::Local(_)))
-        };
-        let depends = program.postorder(args[0]).iter().any(depends);
-        if let Some(hyper) = program.hypers.iter().find(unbounded).filter(|_| depends) {
+        let in_root = program.postorder(args[0]).into_iter().filter_map(|id| match program.node(id).kind {
+            NodeKind::Hyper(hyper) => Some(&program.hypers[hyper.index()]),
+            _ => None,
+        });
+        if let Some(hyper) = in_root.into_iter().find(unbounded) {
             help += &format!(", or give the hypers in it intervals: `hyper {} = ... in [0, inf)`", hyper.name);
         }
         found.push(

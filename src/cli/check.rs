@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut found: Vec<(SourceFile, Vec<Diagnostic>)> = Vec::new();
-    let mut unreadable = 0;
+    let mut unreadable = Vec::new();
     for path in &args.files {
         match read_source(path) {
             Ok(file) => {
@@ -33,7 +33,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             }
             Err(failure) => {
                 tell(&failure);
-                unreadable += 1;
+                unreadable.push(serde_json::json!({
+                    "code": "unreadable-file",
+                    "severity": "error",
+                    "file": path.to_string_lossy(),
+                    "message": "this file could not be read",
+                }));
             }
         }
     }
@@ -41,7 +46,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (errors, warnings) = (with(Severity::Error), with(Severity::Warning));
     let text = if args.json {
         let all = found.iter().flat_map(|(file, all)| all.iter().map(|diagnostic| json(file, diagnostic)));
-        format!("{:#}\n", serde_json::Value::from_iter(all))
+        format!("{:#}\n", serde_json::Value::from_iter(all.chain(unreadable.iter().cloned())))
     } else {
         let color = color(&io::stdout());
         let mut text = String::new();
@@ -50,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             text.push('\n');
         }
         let styles = Styles::styled();
-        let style = match (color, errors + unreadable, warnings) {
+        let style = match (color, errors + unreadable.len(), warnings) {
             (Color::Never, ..) => clap::builder::styling::Style::new(),
             (Color::Always, 0, 0) => *styles.get_valid(),
             (Color::Always, 0, _) => *styles.get_invalid(),
@@ -58,9 +63,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         };
         let errors = if errors == 0 { "no errors".to_string() } else { count(errors, "error") };
         let warnings = if warnings == 0 { "no warnings".to_string() } else { count(warnings, "warning") };
-        let skipped = if unreadable == 0 { String::new() } else { format!(", could not read {unreadable}") };
+        let skipped =
+            if unreadable.is_empty() { String::new() } else { format!(", could not read {}", unreadable.len()) };
         text + &format!("{style}Checked{style:#} {}{skipped}: {errors}, {warnings}\n", count(found.len(), "file"))
     };
     let printed = print(&text);
-    if errors + unreadable > 0 { Err(Failure::Told) } else { printed }
+    if errors + unreadable.len() > 0 { Err(Failure::Told) } else { printed }
 }
