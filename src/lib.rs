@@ -46,7 +46,10 @@
 //! - [`codegen`]: machine code for a [`Kernel`](ir::Kernel). **The one folder that knows Cranelift.**
 //! - [`runtime`]: optimizers, groups, state, tensors. **Bad input is found before anything is changed.**
 //!
-#![cfg_attr(feature = "cli", doc = "- [`train`]: the built-in trainer. `cli` and `main.rs` are the command line, and **the only part that prints.**")]
+#![cfg_attr(
+    feature = "cli",
+    doc = "- [`train`]: the built-in trainer. `cli` and `main.rs` are the command line, and **the only part that prints.**"
+)]
 //!
 //! There is no global state, and **unsafe code in two files only**: `codegen/code.rs` (executable memory and its entry)
 //! and `runtime/memory.rs` (tensors from raw pointers).
@@ -100,8 +103,10 @@ pub mod codegen;
 pub mod diagnostic;
 mod files;
 pub mod ir;
+mod library;
 pub mod plan;
 pub mod runtime;
+pub mod schedule;
 mod source;
 pub mod syntax;
 

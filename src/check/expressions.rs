@@ -4,7 +4,9 @@
 //! [`Checker::build`], the one place that knows the rules of extents; inlining a `def` replays its nodes through it.
 
 use super::names::{self, Symbol};
-use super::program::{BinaryOp, Condition, ExprId, Extent, Function, Node, NodeKind, Ty, Var};
+use super::program::{
+    BinaryOp, Condition, ExprId, Extent, FileKind, Function, HyperDefault, ListFn, ListRef, Node, NodeKind, Ty, Var,
+};
 use super::{Checker, MAX_OPERATIONS, Place, print};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
@@ -77,9 +79,10 @@ impl Checker<'_> {
             }
             ExprKind::Bool(value) => self.build(NodeKind::Bool(*value), span),
             ExprKind::Name(name) => self.name(&name.text, span),
-            ExprKind::Index { list, .. } => {
-                self.not_available(span, &format!("a list such as `{}`", list.text));
-                None
+            ExprKind::Index { list, index } => {
+                let list = self.list(list);
+                let index = self.number(index);
+                self.build(NodeKind::List(ListFn::Index, list?, Some(index?)), span)
             }
             ExprKind::Paren(inner) => self.expression(inner),
             ExprKind::Unary { op: UnaryOp::Neg, operand } => {
@@ -93,6 +96,9 @@ impl Checker<'_> {
             ExprKind::Power { base, exponent } => self.power(base, exponent, span),
             ExprKind::Chain { first, rest } => self.chain(first, rest),
             ExprKind::Compare { op, left, right } => {
+                if let Some(mode) = self.mode(*op, left, right, span) {
+                    return mode;
+                }
                 let left = self.number(left);
                 let right = self.number(right);
                 self.build(NodeKind::Compare(*op, left?, right?), span)
@@ -147,9 +153,22 @@ impl Checker<'_> {
                 if let Some(used) = self.uses.hypers.get_mut(id.index()) {
                     *used = true;
                 }
-                match self.program.hypers[id.index()].default {
-                    super::program::HyperDefault::Number(_) => NodeKind::Hyper(id),
-                    super::program::HyperDefault::Flag(_) => NodeKind::Flag(id),
+                match &self.program.hypers[id.index()].default {
+                    HyperDefault::Number(_) => NodeKind::Hyper(id),
+                    HyperDefault::Flag(_) => NodeKind::Flag(id),
+                    HyperDefault::Mode(modes) => {
+                        let help = format!("compare it: `{name} == {}`", modes.first().map_or("MODE", |mode| mode));
+                        let message = format!("`{name}` is a mode, not a value");
+                        self.report(Diagnostic::new(Code::NotANumber, span, message).help(help));
+                        return None;
+                    }
+                    HyperDefault::List(_) => {
+                        let message = format!("`{name}` is a list, not a number");
+                        let help =
+                            format!("write `{name}[0]`, `count({name} <= x)`, `prod({name}, n)` or `len({name})`");
+                        self.report(Diagnostic::new(Code::NotANumber, span, message).help(help));
+                        return None;
+                    }
                 }
             }
             Some((Symbol::State(id), _)) => NodeKind::Read(Var::State(id)),
@@ -167,6 +186,17 @@ impl Checker<'_> {
                 );
                 return None;
             }
+            None if self.program.kind == FileKind::Schedule => match name {
+                "s" => NodeKind::S,
+                "base" => NodeKind::Base,
+                "value" => NodeKind::Read(Var::Value),
+                "pi" => NodeKind::Number(std::f64::consts::PI),
+                "inf" => NodeKind::Number(f64::INFINITY),
+                _ => {
+                    self.unknown_name(name, span);
+                    return None;
+                }
+            },
             None => match name {
                 "p" => NodeKind::Read(Var::Param),
                 "g" => NodeKind::Read(Var::Grad),
@@ -188,7 +218,7 @@ impl Checker<'_> {
     }
 
     fn unknown_name(&mut self, name: &str, span: Span) {
-        if names::is_built_in(name) {
+        if names::is_built_in(name, self.program.kind) {
             let message = format!("`{name}` is a function, not a value");
             self.report(
                 Diagnostic::new(Code::UnknownName, span, message)
@@ -198,10 +228,16 @@ impl Checker<'_> {
             return;
         }
         let mut candidates = self.scopes.names();
-        candidates.extend(names::VALUES);
+        candidates.extend(names::values(self.program.kind));
         let help = match did_you_mean(name, candidates.iter().copied()) {
             Some(similar) => format!("did you mean `{similar}`?"),
             None => match (name, self.place) {
+                ("t" | "step" | "epoch" | "last_epoch", _) if self.program.kind == FileKind::Schedule => {
+                    "the completed steps are `s`".into()
+                }
+                ("lr" | "p", _) if self.program.kind == FileKind::Schedule => {
+                    "the driven hyper's own value is `base`".into()
+                }
                 ("step" | "steps" | "iter" | "iteration", _) => "the steps so far, this one included, are `t`".into(),
                 ("param" | "params" | "w" | "x" | "theta" | "weight", Place::Statement) => {
                     "the parameter is `p`".into()
@@ -230,8 +266,17 @@ impl Checker<'_> {
         span: Span,
     ) -> Option<ExprId> {
         let name = &*function.text;
+        let is_call_of_schedule = self.program.kind == FileKind::Schedule
+            && self.scopes.find(name).is_none()
+            && !names::is_built_in(name, self.program.kind);
+        if is_call_of_schedule && (args.is_empty() || args.iter().any(|arg| arg.name.is_some())) {
+            return self.call_schedule(function, args, span);
+        }
         if let Some(arg) = args.iter().find_map(|arg| arg.name.as_ref()) {
-            self.not_available(arg.span, "an argument given by name");
+            self.report(
+                Diagnostic::new(Code::UnexpectedToken, arg.span, "arguments of functions have no names")
+                    .help(format!("write `{name}(...)` with the values alone")),
+            );
             return None;
         }
         if let Some(per) = per {
@@ -268,6 +313,9 @@ impl Checker<'_> {
             };
             return self.build(NodeKind::Call(built_in, args.into_iter().collect::<Option<_>>()?), span);
         }
+        if names::NAME_FUNCTIONS.contains(&name) {
+            return self.name_function(name, args, span);
+        }
         if names::REDUCTIONS.contains(&name) {
             self.not_available(span, &format!("the reduction `{name}`"));
             return None;
@@ -276,7 +324,7 @@ impl Checker<'_> {
             self.not_available(span, &format!("`{name}`"));
             return None;
         }
-        if names::VALUES.contains(&name) {
+        if names::values(self.program.kind).contains(&name) {
             let message = format!("`{name}` is a value, not a function");
             self.report(
                 Diagnostic::new(Code::UnknownFunction, function.span, message)
@@ -304,6 +352,121 @@ impl Checker<'_> {
             Diagnostic::new(Code::UnknownFunction, function.span, format!("no function is called `{name}`")).help(help),
         );
         None
+    }
+
+    /// A list hyper.
+    pub(super) fn list(&mut self, name: &ast::Ident) -> Option<ListRef> {
+        match self.scopes.find(&name.text) {
+            Some((Symbol::Hyper(id), declared)) => {
+                if let Some(used) = self.uses.hypers.get_mut(id.index()) {
+                    *used = true;
+                }
+                if matches!(self.program.hypers[id.index()].default, HyperDefault::List(_)) {
+                    return Some(ListRef::Hyper(id));
+                }
+                let message = format!("`{}` is not a list", name.text);
+                self.report(
+                    Diagnostic::new(Code::NotAllowedHere, name.span, message)
+                        .also(declared, "declared here")
+                        .help(format!("a list is declared `hyper {} = [1, 2]`", name.text)),
+                );
+            }
+            Some((Symbol::Broken, _)) => {}
+            _ => {
+                let message = format!("no list is called `{}`", name.text);
+                self.report(
+                    Diagnostic::new(Code::UnknownName, name.span, message)
+                        .help(format!("a list is declared `hyper {} = [1, 2]`", name.text)),
+                );
+            }
+        }
+        None
+    }
+
+    /// `NAME == MODE` for a hyper that is one of several modes; `None` if the left side is no such hyper.
+    fn mode(&mut self, op: ast::CompareOp, left: &Expr, right: &Expr, span: Span) -> Option<Option<ExprId>> {
+        let ExprKind::Name(name) = &left.kind else { return None };
+        let Some((Symbol::Hyper(id), _)) = self.scopes.find(&name.text) else { return None };
+        let HyperDefault::Mode(modes) = self.program.hypers[id.index()].default.clone() else { return None };
+        if let Some(used) = self.uses.hypers.get_mut(id.index()) {
+            *used = true;
+        }
+        let mode = match &right.kind {
+            ExprKind::Name(mode) => modes.iter().position(|known| *known == mode.text),
+            _ => None,
+        };
+        let Some(mode) = mode else {
+            let message = format!("`{}` is one of {}", name.text, modes.join(" | "));
+            self.report(Diagnostic::new(Code::UnknownName, right.span, message).help("compare it with one of them"));
+            return Some(None);
+        };
+        let is = self.build(NodeKind::IsMode(id, mode as u32), span);
+        Some(match op {
+            ast::CompareOp::Eq => is,
+            ast::CompareOp::Ne => is.and_then(|is| self.build(NodeKind::Not(is), span)),
+            _ => {
+                let message = format!("modes have no order, so `{}` means nothing", op.symbol());
+                self.report(Diagnostic::new(Code::NotANumber, span, message).help("write `==` or `!=`"));
+                None
+            }
+        })
+    }
+
+    /// `count(NAME <= x)`, `prod(NAME, n)`, `len(NAME)`, `increasing(NAME)`, `given(NAME)`.
+    fn name_function(&mut self, name: &str, args: &[ast::Arg], span: Span) -> Option<ExprId> {
+        let params: &[&str] = match name {
+            "count" => &["LIST <= x"],
+            "prod" => &["LIST", "n"],
+            _ => &["NAME"],
+        };
+        self.arity(name, params, args, span)?;
+        let first = &args[0].value;
+        if name == "count" {
+            let ExprKind::Compare { op, left, right } = &first.kind else {
+                let message = "`count` counts the elements of a list that compare so";
+                self.report(Diagnostic::new(Code::NotACondition, first.span, message).help("write `count(LIST <= x)`"));
+                return None;
+            };
+            let (list, right) = (self.named_list(left), self.number(right));
+            return self.build(NodeKind::List(ListFn::Count(*op), list?, Some(right?)), span);
+        }
+        if name == "given" {
+            let input = match &first.kind {
+                ExprKind::Name(input) => self.scopes.find(&input.text),
+                _ => None,
+            };
+            let Some((Symbol::Input(id), _)) = input else {
+                let message = "`given` takes the name of an input";
+                self.report(
+                    Diagnostic::new(Code::NotAllowedHere, first.span, message).help("declare it: `input NAME`"),
+                );
+                return None;
+            };
+            self.uses.inputs[id.index()] = true;
+            return self.build(NodeKind::Given(id), span);
+        }
+        let list = self.named_list(first);
+        match name {
+            "prod" => {
+                let n = self.number(&args[1].value);
+                self.build(NodeKind::List(ListFn::Prod, list?, Some(n?)), span)
+            }
+            "len" => self.build(NodeKind::List(ListFn::Len, list?, None), span),
+            _ => self.build(NodeKind::List(ListFn::Increasing, list?, None), span),
+        }
+    }
+
+    fn named_list(&mut self, expr: &Expr) -> Option<ListRef> {
+        match &expr.kind {
+            ExprKind::Name(name) => self.list(name),
+            _ => {
+                let message = "the name of a list is needed here";
+                self.report(
+                    Diagnostic::new(Code::NotAllowedHere, expr.span, message).help("declare it: `hyper NAME = [1, 2]`"),
+                );
+                None
+            }
+        }
     }
 
     fn arity(&mut self, name: &str, params: &[&str], args: &[ast::Arg], span: Span) -> Option<()> {
@@ -379,7 +542,7 @@ impl Checker<'_> {
                 // The first nodes of a template stand for its parameters.
                 self.build(NodeKind::Own(arg), self.node(arg).span)?
             } else {
-                self.build(remap(&node.kind, &map), node.span)?
+                self.build(remap(&node.kind, &|id| map[id.index()]), node.span)?
             };
             map.push(id);
         }
@@ -411,6 +574,7 @@ impl Checker<'_> {
         kind.for_each_operand(|operand| extent = extent.join(self.node(operand).extent));
         let ty = match &kind {
             NodeKind::Bool(_) | NodeKind::Flag(_) | NodeKind::Not(_) | NodeKind::Compare(..) => Ty::Condition,
+            NodeKind::Given(_) | NodeKind::IsMode(..) | NodeKind::List(ListFn::Increasing, ..) => Ty::Condition,
             NodeKind::Binary(BinaryOp::And | BinaryOp::Or, ..) | NodeKind::Outcome(_) => Ty::Condition,
             NodeKind::If(_, a, _) | NodeKind::Own(a) => self.node(*a).ty,
             NodeKind::Call(function, _) => function.result(),
@@ -418,8 +582,25 @@ impl Checker<'_> {
             _ => Ty::Number,
         };
         match &mut kind {
-            NodeKind::Hyper(id) | NodeKind::Flag(id) => extent = self.program.hypers[id.index()].extent,
-            NodeKind::Input(id) => extent = self.program.inputs[id.index()].extent,
+            NodeKind::Hyper(id) | NodeKind::Flag(id) | NodeKind::IsMode(id, _) => {
+                extent = self.program.hypers[id.index()].extent;
+            }
+            NodeKind::List(function, list, operand) => {
+                if let ListRef::Hyper(id) = list {
+                    extent = extent.join(self.program.hypers[id.index()].extent);
+                }
+                if extent == Extent::Element {
+                    let operand = operand.map(|operand| self.node(operand).span);
+                    let mut diagnostic = Diagnostic::new(Code::ScalarOnly, span, "only scalars can ask a list")
+                        .help("lists are for hypers, `t` and other scalars");
+                    if let (Some(operand), true) = (operand, *function != ListFn::Len) {
+                        diagnostic = diagnostic.also(operand, "this differs per element");
+                    }
+                    self.report(diagnostic);
+                    return None;
+                }
+            }
+            NodeKind::Input(id) | NodeKind::Given(id) => extent = self.program.inputs[id.index()].extent,
             NodeKind::T | NodeKind::Epsilon => extent = Extent::Tensor,
             NodeKind::Read(var) | NodeKind::Old(var) => extent = self.program.var_extent(*var),
             NodeKind::Binary(BinaryOp::Rem, a, b) if extent == Extent::Element => {
@@ -480,6 +661,7 @@ impl Checker<'_> {
     fn cost(&self, kind: &NodeKind) -> u64 {
         match kind {
             NodeKind::Neg(_) | NodeKind::Not(_) | NodeKind::Binary(..) | NodeKind::Compare(..) | NodeKind::If(..) => 1,
+            NodeKind::List(..) => 1,
             // sign, clamp and lerp are the longest.
             NodeKind::Call(..) => 4,
             NodeKind::Power(base, n) => {
@@ -569,7 +751,10 @@ impl Checker<'_> {
             }
             NodeKind::Old(_) => ("`old`".into(), self.place == Statement),
             NodeKind::T => ("`t`".into(), matches!(self.place, Statement | DefBody)),
-            NodeKind::Input(id) => {
+            NodeKind::S => ("`s`".into(), matches!(self.place, Statement | DefBody)),
+            NodeKind::Base => ("`base`".into(), matches!(self.place, Statement | DefBody)),
+            NodeKind::Read(Var::Value) => ("`value`".into(), self.place == Statement),
+            NodeKind::Input(id) | NodeKind::Given(id) => {
                 (format!("the input `{}`", self.program.inputs[id.index()].name), self.place == Statement)
             }
             _ => return Some(()),
@@ -590,7 +775,7 @@ impl Checker<'_> {
 }
 
 /// The value of a literal number, parenthesised and signed or not.
-fn literal(expr: &Expr) -> Option<f64> {
+pub(super) fn literal(expr: &Expr) -> Option<f64> {
     match &expr.kind {
         ExprKind::Number { value, .. } => Some(*value),
         ExprKind::Paren(inner) => literal(inner),
@@ -599,8 +784,9 @@ fn literal(expr: &Expr) -> Option<f64> {
     }
 }
 
-fn remap(kind: &NodeKind, map: &[ExprId]) -> NodeKind {
-    let at = |id: &ExprId| map[id.index()];
+/// The same node over other operands.
+pub(super) fn remap(kind: &NodeKind, map: &dyn Fn(ExprId) -> ExprId) -> NodeKind {
+    let at = |id: &ExprId| map(*id);
     match kind {
         NodeKind::Neg(a) => NodeKind::Neg(at(a)),
         NodeKind::Not(a) => NodeKind::Not(at(a)),
@@ -610,6 +796,7 @@ fn remap(kind: &NodeKind, map: &[ExprId]) -> NodeKind {
         NodeKind::Compare(op, a, b) => NodeKind::Compare(*op, at(a), at(b)),
         NodeKind::If(c, a, b) => NodeKind::If(at(c), at(a), at(b)),
         NodeKind::Call(function, args) => NodeKind::Call(*function, args.iter().map(at).collect()),
+        NodeKind::List(function, list, operand) => NodeKind::List(*function, *list, operand.as_ref().map(at)),
         leaf => leaf.clone(),
     }
 }

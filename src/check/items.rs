@@ -3,8 +3,8 @@
 use super::names::{self, Symbol};
 use super::program::{ExprId, HyperId, InputId, StateId};
 use super::program::{
-    Extent, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt, StmtKind,
-    Ty, Var,
+    Extent, FileKind, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt,
+    StmtKind, Ty, Var,
 };
 use super::{Checker, MAX_BRANCHES, MAX_DEF_DEPTH, MAX_HYPERS, MAX_STATES, Place, range};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
@@ -40,6 +40,7 @@ impl Checker<'_> {
                 self.declaration(item);
             } else if let Some(stmt) = self.statement(item) {
                 first_statement = first_statement.or(Some(stmt.span));
+                self.program.body.append(&mut self.pending);
                 self.program.body.push(stmt);
             } else if !matches!(item.kind, ItemKind::Broken { .. }) {
                 first_statement = first_statement.or(Some(item.span));
@@ -93,7 +94,7 @@ impl Checker<'_> {
             );
             return false;
         }
-        if names::is_built_in(&name.text) {
+        if names::is_built_in(&name.text, self.program.kind) {
             let message = format!("`{}` is a name of the language", name.text);
             self.report(
                 Diagnostic::new(Code::ReservedName, name.span, message).label("reserved").help("choose another name"),
@@ -122,6 +123,19 @@ impl Checker<'_> {
 
     /// The extent after `per`.
     fn extent(&mut self, per: Option<&Ident>, default: Extent, allowed: &[Extent], what: &str) -> Option<Extent> {
+        if self.program.kind == FileKind::Schedule {
+            if let Some(per) = per {
+                self.report(
+                    Diagnostic::new(
+                        Code::NotAllowedHere,
+                        per.span,
+                        "a schedule has one of everything: it knows no extents",
+                    )
+                    .help(format!("remove `per {}`", per.text)),
+                );
+            }
+            return Some(Extent::Model);
+        }
         let Some(per) = per else { return Some(default) };
         let Some(extent) = Extent::ALL.into_iter().find(|e| e.name() == &*per.text) else {
             if ["matrix", "row", "col", "unit"].contains(&&*per.text) {
@@ -174,21 +188,21 @@ impl Checker<'_> {
             }
         }
         let default = match value {
-            HyperValue::Modes(_) => {
-                self.not_available(item.span, "a hyper that is `one of` several modes");
-                None
-            }
-            HyperValue::List(_) => {
-                self.not_available(item.span, "a hyper that is a list");
-                None
-            }
-            HyperValue::Expr(Expr { kind: ExprKind::Bool(flag), .. }) => {
-                if let Some(interval) = interval {
-                    self.report(
-                        Diagnostic::new(Code::NotAllowedHere, interval.span, "a flag has no interval")
-                            .help("remove it: a flag is `true` or `false`"),
-                    );
+            HyperValue::Modes(modes) => {
+                self.no_interval(interval, "a mode");
+                let mut names: Vec<Arc<str>> = Vec::new();
+                for mode in modes {
+                    if names.contains(&mode.text) {
+                        let message = format!("the mode `{}` is there twice", mode.text);
+                        self.report(Diagnostic::new(Code::DuplicateName, mode.span, message).help("remove one"));
+                    }
+                    names.push(mode.text.clone());
                 }
+                Some(HyperDefault::Mode(names.into()))
+            }
+            HyperValue::List(elements) => self.list_default(elements, range.as_ref()).map(HyperDefault::List),
+            HyperValue::Expr(Expr { kind: ExprKind::Bool(flag), .. }) => {
+                self.no_interval(interval, "a flag");
                 Some(HyperDefault::Flag(*flag))
             }
             HyperValue::Expr(expr) => self.at(Place::HyperDefault, |this| this.number(expr)).map(HyperDefault::Number),
@@ -197,8 +211,8 @@ impl Checker<'_> {
             self.declare(name, Symbol::Broken);
             return;
         };
-        if let (HyperDefault::Number(id), HyperValue::Expr(expr)) = (default, value) {
-            self.grows(id, extent, expr.span, &format!("the default of `{}`", name.text));
+        if let (HyperDefault::Number(id), HyperValue::Expr(expr)) = (&default, value) {
+            self.grows(*id, extent, expr.span, &format!("the default of `{}`", name.text));
         }
         if self.program.hypers.len() >= MAX_HYPERS {
             self.too_many_names(name, "hypers", MAX_HYPERS);
@@ -209,7 +223,8 @@ impl Checker<'_> {
         if !self.declare(name, Symbol::Hyper(id)) {
             return;
         }
-        let fixed = fixed.is_some() || matches!(default, HyperDefault::Flag(_));
+        let is_number = matches!(default, HyperDefault::Number(_));
+        let fixed = fixed.is_some() || matches!(default, HyperDefault::Flag(_) | HyperDefault::Mode(_));
         self.program.hypers.push(Hyper {
             name: name.text.clone(),
             doc: item.doc.clone(),
@@ -220,7 +235,7 @@ impl Checker<'_> {
             span: name.span,
         });
         self.uses.hypers.push(false);
-        if let (HyperDefault::Number(_), Some(range), HyperValue::Expr(expr)) = (default, range, value) {
+        if let (true, Some(range), HyperValue::Expr(expr)) = (is_number, range, value) {
             if let Some(x) = range::default_value(&self.program, id) {
                 if !range.contains(x) {
                     let message = format!("the default of `{}` is {x}, which is not in {range}", name.text);
@@ -232,6 +247,37 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    fn no_interval(&mut self, interval: Option<&crate::syntax::ast::Interval>, what: &str) {
+        if let Some(interval) = interval {
+            let message = format!("{what} has no interval");
+            self.report(Diagnostic::new(Code::NotAllowedHere, interval.span, message).help("remove it"));
+        }
+    }
+
+    /// The elements of a list: numbers, each in the hyper's interval.
+    fn list_default(&mut self, elements: &[Expr], range: Option<&Range>) -> Option<Arc<[f64]>> {
+        let mut values = Vec::new();
+        for element in elements {
+            let Some(x) = super::expressions::literal(element) else {
+                self.report(
+                    Diagnostic::new(Code::NotAllowedHere, element.span, "the elements of a list are numbers")
+                        .help("write them out: `[30, 60]`"),
+                );
+                return None;
+            };
+            if !x.is_finite() || range.is_some_and(|range| !range.contains(x)) {
+                let message = match range {
+                    Some(range) => format!("{x} is not in {range}"),
+                    None => format!("{x} is not finite"),
+                };
+                self.report(Diagnostic::new(Code::DefaultOutOfInterval, element.span, message));
+                return None;
+            }
+            values.push(x);
+        }
+        Some(values.into())
     }
 
     fn too_many_names(&mut self, name: &Ident, what: &str, limit: usize) {
@@ -339,7 +385,13 @@ impl Checker<'_> {
 
     fn statements(&mut self, block: &Block) -> Vec<Stmt> {
         self.scopes.enter();
-        let stmts = block.items.iter().filter_map(|item| self.statement(item)).collect();
+        let mut stmts = Vec::new();
+        for item in &block.items {
+            if let Some(stmt) = self.statement(item) {
+                stmts.append(&mut self.pending);
+                stmts.push(stmt);
+            }
+        }
         self.scopes.leave();
         stmts
     }
@@ -352,7 +404,7 @@ impl Checker<'_> {
             ItemKind::If { branches, otherwise } => self.branches(item.span, branches, otherwise.as_ref()),
             ItemKind::Broken { declares } => {
                 if let Some(name) = declares {
-                    if self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text) {
+                    if self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text, self.program.kind) {
                         self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
                     }
                 }
@@ -461,17 +513,21 @@ impl Checker<'_> {
             Some((Symbol::Input(_), declared)) => Some(("an input", Some(declared))),
             Some((Symbol::Def(_), declared)) => Some(("a function", Some(declared))),
             Some((Symbol::Param(_), _)) | None => match &*name.text {
-                "p" => return Some(Var::Param),
-                "g" => return Some(Var::Grad),
-                other if names::is_built_in(other) => Some(("a name of the language", None)),
+                "value" if self.program.kind == FileKind::Schedule => return Some(Var::Value),
+                "p" if self.program.kind != FileKind::Schedule => return Some(Var::Param),
+                "g" if self.program.kind != FileKind::Schedule => return Some(Var::Grad),
+                other if names::is_built_in(other, self.program.kind) => Some(("a name of the language", None)),
                 _ => None,
             },
         };
         match what {
             Some((what, declared)) => {
                 let message = format!("`{}` is {what}: a rule does not change it", name.text);
-                let mut diagnostic = Diagnostic::new(Code::NotAssignable, name.span, message)
-                    .help("assign to `p`, `g`, a state or a local; `let NAME = ...` makes a local");
+                let mut diagnostic =
+                    Diagnostic::new(Code::NotAssignable, name.span, message).help(match self.program.kind {
+                        FileKind::Schedule => "assign to `value`, a state or a local; `let NAME = ...` makes a local",
+                        _ => "assign to `p`, `g`, a state or a local; `let NAME = ...` makes a local",
+                    });
                 if let Some(declared) = declared {
                     diagnostic = diagnostic.also(declared, "declared here");
                 }
@@ -479,7 +535,7 @@ impl Checker<'_> {
             }
             None => {
                 let mut candidates = self.scopes.names();
-                candidates.extend(["p", "g"]);
+                candidates.extend(if self.program.kind == FileKind::Schedule { vec!["value"] } else { vec!["p", "g"] });
                 let help = match did_you_mean(&name.text, candidates.iter().copied()) {
                     Some(similar) => format!("did you mean `{similar}`? A new local is `let {} = ...`", name.text),
                     None => format!(
@@ -501,7 +557,7 @@ impl Checker<'_> {
         let declared = match var {
             Var::Local(id) => Some(self.program.locals[id.index()].span),
             Var::State(id) => Some(self.program.states[id.index()].span),
-            Var::Param | Var::Grad => None,
+            Var::Param | Var::Grad | Var::Value => None,
         };
         let wider = |extent: Extent| match var {
             Var::State(_) if extent == Extent::Element => {
@@ -551,6 +607,8 @@ impl Checker<'_> {
             return None;
         }
         let cond = self.condition(&first.cond);
+        // What the condition calls comes before the whole statement, not into its first block.
+        let before = std::mem::take(&mut self.pending);
         let header = Span { start: span.start.min(first.cond.span.start), end: first.cond.span.end };
         let extent = cond.map_or(Extent::Model, |id| self.node(id).extent);
         // A scalar condition is numbered before those inside it; it gives its number back if nothing inside concerns
@@ -576,6 +634,7 @@ impl Checker<'_> {
         };
         self.inside = outer;
         self.around.pop();
+        self.pending.splice(0..0, before);
         let cond = cond?;
         let kind = match outcome {
             Some(id) if self.concerns_elements(&then) || self.concerns_elements(&otherwise) => IfKind::Plan(id),

@@ -4,7 +4,9 @@
 //! `# allow(CODE): reason` at the end of their line silences.
 
 use super::Uses;
-use super::program::{BinaryOp, ExprId, Extent, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var};
+use super::program::{
+    BinaryOp, ExprId, Extent, FileKind, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
+};
 use super::range::{ANY, Facts, Known, evaluate};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
 use crate::source::Span;
@@ -16,7 +18,9 @@ pub(super) fn lints(program: &Program, uses: &Uses, ast: &Ast) -> Vec<Diagnostic
     unused_declarations(program, uses, &mut found);
     unused_values(program, &mut found);
     roots(program, &mut found);
-    zero_over_zero(program, &mut found);
+    if program.kind == FileKind::Optimizer {
+        zero_over_zero(program, &mut found);
+    }
     // An inlined `def` is looked at once a call: what is wrong in its body is said once.
     crate::diagnostic::sort(&mut found);
     found.dedup_by(|a, b| a.code == b.code && a.primary.span == b.primary.span);
@@ -94,7 +98,7 @@ fn unused_declarations(program: &Program, uses: &Uses, found: &mut Vec<Diagnosti
             Diagnostic::new(Code::UnusedState, state.span, message).help("remove its line, or use it")
         });
     }
-    if !assigned.contains(&Var::Param) {
+    if program.kind == FileKind::Optimizer && !assigned.contains(&Var::Param) {
         let span = program.body.last().map_or(Span::new(0, 0), |stmt| stmt.span);
         found.push(
             Diagnostic::new(Code::ParameterNeverUpdated, span, "the rule never assigns `p`, so it trains nothing")
@@ -120,7 +124,7 @@ fn each_assignment(stmts: &[Stmt], f: &mut dyn FnMut(Var)) {
 /// Assignments that no later read can see.
 fn unused_values(program: &Program, found: &mut Vec<Diagnostic>) {
     let mut live: BTreeSet<Var> = (0..program.states.len()).map(|i| Var::State(StateId(i as u32))).collect();
-    live.insert(Var::Param);
+    live.extend([Var::Param, Var::Value]);
     let mut unused = Vec::new();
     live_before(program, &program.body, &mut live, &mut unused);
     for (var, span) in unused {

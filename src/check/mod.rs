@@ -14,12 +14,14 @@ mod names;
 mod print;
 pub mod program;
 mod range;
+mod schedules;
 
 pub(crate) use print::{condition_text, number_text};
 pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
 pub use program::Program;
 
 use crate::diagnostic::{Code, Diagnostic, Severity, sort};
+use crate::library::{Library, Shipped};
 use crate::source::Span;
 use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
@@ -64,9 +66,23 @@ pub struct Checked {
 /// assert_eq!(check(&parse(&file)).unwrap_err()[0].code.slug(), "unknown-name");
 /// ```
 pub fn check(parsed: &Parsed) -> Result<Checked, Vec<Diagnostic>> {
-    let mut checker = Checker::new(parsed);
+    check_with(parsed, &Shipped)
+}
+
+/// Checks a parsed file that may name files of a library.
+///
+/// # Errors
+/// Those of [`check`].
+pub fn check_with(parsed: &Parsed, library: &dyn Library) -> Result<Checked, Vec<Diagnostic>> {
+    check_inside(parsed, library, &[])
+}
+
+/// Checks a file that the files `callers` are calling, outermost first.
+fn check_inside(parsed: &Parsed, library: &dyn Library, callers: &[Arc<str>]) -> Result<Checked, Vec<Diagnostic>> {
+    let mut checker = Checker::new(parsed, library, callers);
     checker.header(&parsed.ast);
     checker.items(&parsed.ast);
+    checker.value_is_assigned();
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.append(&mut checker.diagnostics);
     let failed = diagnostics.iter().any(|d| d.severity() == Severity::Error);
@@ -85,6 +101,11 @@ pub fn check(parsed: &Parsed) -> Result<Checked, Vec<Diagnostic>> {
 /// The state of one check. It is private to this folder; each file adds the part that its name says.
 struct Checker<'a> {
     parsed: &'a Parsed,
+    library: &'a dyn Library,
+    /// The files that call this one, outermost first, this one last.
+    callers: Vec<Arc<str>>,
+    /// Statements that the expression being checked needs before its own.
+    pending: Vec<program::Stmt>,
     program: Program,
     diagnostics: Vec<Diagnostic>,
     scopes: Scopes,
@@ -151,11 +172,13 @@ struct Uses {
 }
 
 impl<'a> Checker<'a> {
-    fn new(parsed: &'a Parsed) -> Checker<'a> {
+    fn new(parsed: &'a Parsed, library: &'a dyn Library, callers: &[Arc<str>]) -> Checker<'a> {
         let header = parsed.ast.header.as_ref();
         let program = Program {
             name: header.map_or_else(|| Arc::from(parsed.file.stem()), |h| h.name.text.clone()),
+            kind: header.map_or(FileKind::Optimizer, |h| h.kind),
             file: parsed.file.clone(),
+            lists: Vec::new(),
             docs: parsed.ast.docs.clone(),
             hypers: Vec::new(),
             states: Vec::new(),
@@ -168,8 +191,13 @@ impl<'a> Checker<'a> {
         };
         let mut scopes = Scopes::default();
         scopes.enter();
+        let mut callers = callers.to_vec();
+        callers.push(program.name.clone());
         Checker {
             parsed,
+            library,
+            callers,
+            pending: Vec::new(),
             program,
             diagnostics: Vec::new(),
             scopes,
@@ -205,7 +233,7 @@ impl<'a> Checker<'a> {
 
     fn header(&mut self, ast: &Ast) {
         let Some(header) = &ast.header else { return };
-        if header.kind != FileKind::Optimizer {
+        if header.kind == FileKind::Fragment {
             self.not_available(header.span, &format!("a file that holds a {}", header.kind.keyword()));
         }
         let stem: String = {

@@ -7,7 +7,9 @@
 //!
 //! NaN is left out of account: an interval holds the values that a number may have if it is one.
 
-use super::program::{BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, NodeKind, Program, Ty, Var};
+use super::program::{
+    BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, ListFn, NodeKind, Program, Ty, Var,
+};
 use std::collections::BTreeMap;
 
 /// What is known of a value.
@@ -80,9 +82,10 @@ impl Facts {
             old: BTreeMap::new(),
         };
         for hyper in &program.hypers {
-            let known = match hyper.default {
-                HyperDefault::Flag(flag) => Known::Condition(Some(flag)),
-                HyperDefault::Number(id) => evaluate(program, id, &facts, &mut |_, _| ()),
+            let known = match &hyper.default {
+                HyperDefault::Flag(flag) => Known::Condition(Some(*flag)),
+                HyperDefault::Number(id) => evaluate(program, *id, &facts, &mut |_, _| ()),
+                HyperDefault::Mode(_) | HyperDefault::List(_) => ANY,
             };
             facts.hypers.push(known);
         }
@@ -91,7 +94,7 @@ impl Facts {
 
     /// Each hyper is anything in its interval.
     pub(super) fn intervals(program: &Program) -> Facts {
-        let hypers = program.hypers.iter().map(|hyper| match (hyper.default, &hyper.interval) {
+        let hypers = program.hypers.iter().map(|hyper| match (&hyper.default, &hyper.interval) {
             (HyperDefault::Flag(_), _) => Known::Condition(None),
             (_, Some(range)) => Known::Number(range.low, range.high),
             (_, None) => ANY,
@@ -135,6 +138,13 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts, visit: &mut 
         NodeKind::Hyper(id) | NodeKind::Flag(id) => facts.hypers[id.index()],
         NodeKind::Input(id) => facts.inputs[id.index()],
         NodeKind::T => facts.t,
+        NodeKind::S => Known::Number(0.0, f64::INFINITY),
+        NodeKind::Base => ANY,
+        NodeKind::Given(_) => Known::Condition(None),
+        NodeKind::IsMode(..) => Known::Condition(None),
+        NodeKind::List(ListFn::Increasing, ..) => Known::Condition(None),
+        NodeKind::List(ListFn::Count(_) | ListFn::Len, ..) => Known::Number(0.0, f64::INFINITY),
+        NodeKind::List(ListFn::Index | ListFn::Prod, ..) => ANY,
         NodeKind::Read(v) => var(&facts.vars, v),
         NodeKind::Old(v) => var(&facts.old, v),
         NodeKind::Own(_) => of[0],

@@ -5,8 +5,8 @@
 
 use super::eval::{Column, Scalar, apply, apply_scalar};
 use super::op::{Const, Type};
-use super::step::{Array, Source, Step, StepInst, Target};
 use super::region::list;
+use super::step::{Array, Source, Step, StepInst, Target};
 use crate::check::program::{HyperId, ListRef, StateId};
 use std::collections::BTreeMap;
 

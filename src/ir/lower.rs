@@ -11,7 +11,8 @@ use super::passes;
 use super::region::Region;
 use super::step::{Array, Facts, Math, Outcome, Source, Step, StepInst, Target};
 use crate::check::program::{
-    BinaryOp, ConditionId, ExprId, Extent, Function, IfKind, ListFn, ListRef, NodeKind, Program, StateId, Stmt, StmtKind, Var,
+    BinaryOp, ConditionId, ExprId, Extent, Function, IfKind, ListFn, ListRef, NodeKind, Program, StateId, Stmt,
+    StmtKind, Var,
 };
 use crate::check::statement_text;
 use std::collections::{BTreeMap, HashMap};
