@@ -16,7 +16,7 @@ pub mod program;
 mod range;
 mod schedules;
 
-pub(crate) use print::{condition_text, number_text};
+pub(crate) use print::{condition_text, list_text, number_text};
 pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
 pub use program::Program;
 

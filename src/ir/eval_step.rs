@@ -19,6 +19,8 @@ pub struct Arrays(pub BTreeMap<Array, Column>);
 pub struct Scalars {
     /// By index of the hyper: a number, or a flag.
     pub hypers: Vec<Option<Scalar>>,
+    /// The mode of each hyper that has modes: its index.
+    pub modes: BTreeMap<HyperId, u32>,
     /// The lists, by index of the hyper.
     pub lists: BTreeMap<HyperId, Vec<f64>>,
     /// By index of the input.
@@ -84,7 +86,8 @@ impl Scalars {
     fn source(&self, source: Source) -> Scalar {
         match source {
             Source::Hyper(id) | Source::Flag(id) => self.hypers[id.index()].expect("every hyper has a value"),
-            Source::Mode(..) | Source::Given(_) => Scalar::Bool(false),
+            Source::Mode(id, mode) => Scalar::Bool(self.modes.get(&id) == Some(&mode)),
+            Source::Given(_) => Scalar::Bool(true),
             Source::S | Source::Base => Scalar::F64(f64::NAN),
             Source::Input(id) => Scalar::F64(self.inputs[id.index()]),
             Source::T => Scalar::F64(self.t as f64),

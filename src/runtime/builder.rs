@@ -88,7 +88,7 @@ impl GroupBuilder<'_> {
     /// Those of [`OptimizerBuilder::set`], and [`Error::HyperPerModel`].
     pub fn set(mut self, name: &str, value: impl Into<HyperValue>) -> Result<Self, Error> {
         let value = value.into();
-        let index = hyper::find(self.rule.program(), name, value)?;
+        let index = hyper::find(self.rule.program(), name, &value)?;
         if hyper::is_per_model(self.rule.program(), index) {
             return Err(Error::HyperPerModel { hyper: name.to_string(), group: self.name });
         }
@@ -118,7 +118,7 @@ impl OptimizerBuilder {
     /// [`Error::UnknownHyper`], [`Error::HyperKind`], [`Error::HyperOutOfRange`].
     pub fn set(mut self, name: &str, value: impl Into<HyperValue>) -> Result<Self, Error> {
         let value = value.into();
-        let index = hyper::find(self.rule.program(), name, value)?;
+        let index = hyper::find(self.rule.program(), name, &value)?;
         self.base.set(index, value);
         Ok(self)
     }

@@ -7,9 +7,10 @@
 //! equal bytes.
 
 use super::error::Error;
+use super::hyper::HyperValue;
 use super::optimizer::{Loaded, Optimizer};
 use super::state::State;
-use crate::check::program::{Extent, HyperDefault, Program, StateId};
+use crate::check::program::{Extent, Program, StateId};
 use crate::check::without_docs_and_defaults;
 use crate::ir::Storage;
 use safetensors::SafeTensors;
@@ -125,13 +126,14 @@ impl Optimizer {
     /// The flags of each group, as JSON.
     fn flags_text(&self) -> String {
         let program = self.rule.program();
-        let groups: BTreeMap<&str, BTreeMap<&str, bool>> = self
+        let groups: BTreeMap<&str, BTreeMap<&str, serde_json::Value>> = self
             .groups
             .iter()
             .map(|group| {
-                let flags = program.hypers.iter().enumerate().filter_map(|(index, hyper)| match hyper.default {
-                    HyperDefault::Flag(_) => Some((&*hyper.name, group.hypers.value(index).as_bool()?)),
-                    HyperDefault::Number(_) => None,
+                let flags = program.hypers.iter().enumerate().filter_map(|(index, hyper)| match group.hypers.value(index) {
+                    HyperValue::Flag(flag) => Some((&*hyper.name, (*flag).into())),
+                    HyperValue::Mode(mode) => Some((&*hyper.name, mode.to_string().into())),
+                    HyperValue::Number(_) | HyperValue::List(_) => None,
                 });
                 (group.name.as_str(), flags.collect())
             })

@@ -20,8 +20,8 @@ pub enum Error {
     UnknownHyper { rule: String, hyper: String, similar: Option<String>, known: Vec<String> },
     /// The value is not in the hyper's interval, or it is NaN.
     HyperOutOfRange { hyper: String, value: f64, interval: Option<String> },
-    /// A number for a flag, or the other way round.
-    HyperKind { hyper: String, expected: &'static str, given: String },
+    /// A number for a flag, an unknown mode, and the like.
+    HyperKind { hyper: String, expected: String, given: String },
     /// A flag or a `fixed` hyper is set when building only.
     HyperFixed { hyper: String },
     /// A hyper `per model` has one value for all groups.

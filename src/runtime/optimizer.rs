@@ -8,8 +8,8 @@ use super::plans::{Compiled, CompiledSweep, Engine, Plans, outcomes};
 use super::rule::Rule;
 use super::state::{State, StateValues};
 use super::tensor::{Erase, GradData, Key, ParamData, Tensor, TensorId};
-use crate::check::program::{Extent, InputId, Program, StateId};
-use crate::ir::region::{Level, Region};
+use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, Program, StateId};
+use crate::ir::region::{Level, Outside, Region};
 use crate::ir::step::{Array, Source};
 use crate::ir::{
     Args, Arrays, Buffer, Column, Facts, Outcome, Scalar, Scalars, Storage, Uniforms, eval_step, lower_init,
@@ -179,7 +179,12 @@ struct Sources<'a> {
 impl Sources<'_> {
     fn get(&self, source: Source) -> Scalar {
         match source {
-            Source::Hyper(id) | Source::Flag(id) => self.hypers.scalar(id.index()),
+            Source::Hyper(_) | Source::Flag(_) | Source::Mode(..) => {
+                self.hypers.scalar(self.rule.program(), source).unwrap_or(Scalar::F64(f64::NAN))
+            }
+            Source::Given(id) => Scalar::Bool(self.given(id).is_some()),
+            // Only schedules have these.
+            Source::S | Source::Base => Scalar::F64(f64::NAN),
             Source::T => Scalar::F64(self.t as f64),
             Source::Input(id) => Scalar::F64(self.input(id).unwrap_or(f64::NAN)),
             Source::State(id) => {
@@ -195,23 +200,37 @@ impl Sources<'_> {
 
     /// An input: what the host gave, else its default.
     fn input(&self, id: InputId) -> Option<f64> {
-        let input = &self.rule.program().inputs[id.index()];
-        let given = match input.extent {
-            Extent::Model => self.model.inputs[id.index()],
-            Extent::Group => self.group.inputs[id.index()],
-            Extent::Tensor | Extent::Element => {
-                self.inputs.iter().find(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
-            }
-        };
-        given.or_else(|| {
+        self.given(id).or_else(|| {
             let code = self.rule.input_default(id.index())?;
             let mut registers = Vec::new();
-            code.run((Level::Model, Level::Tensor), &mut registers, |s| self.get(s), |_, _| ());
+            code.run((Level::Model, Level::Tensor), &mut registers, self, |_, _| ());
             match registers[code.outputs[0].index()] {
                 Scalar::F64(x) => Some(x),
                 Scalar::Bool(_) => None,
             }
         })
+    }
+
+    /// What the host gave.
+    fn given(&self, id: InputId) -> Option<f64> {
+        let input = &self.rule.program().inputs[id.index()];
+        match input.extent {
+            Extent::Model => self.model.inputs[id.index()],
+            Extent::Group => self.group.inputs[id.index()],
+            Extent::Tensor | Extent::Element => {
+                self.inputs.iter().find(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
+            }
+        }
+    }
+}
+
+impl Outside for &Sources<'_> {
+    fn scalar(&self, source: Source) -> Scalar {
+        self.get(source)
+    }
+
+    fn list(&self, list: ListRef) -> &[f64] {
+        self.hypers.list(self.rule.program(), list)
     }
 }
 
@@ -231,13 +250,31 @@ fn sources_of<'a>(
 fn first_scalar(program: &Arc<Program>, id: StateId, hypers: &Hypers) -> f64 {
     let facts = Facts { storage: Storage::F64, math: crate::ir::Math::Strict, outcomes: Vec::new() };
     let step = lower_init(program, id, &facts);
-    let mut scalars = Scalars { hypers: all_hypers(program, hypers), ..Scalars::default() };
+    let mut scalars = scalars_of(program, hypers);
     eval_step(&step, &mut Arrays::default(), &mut scalars);
     scalars.states.get(&id).copied().unwrap_or(f64::NAN)
 }
 
-fn all_hypers(program: &Program, hypers: &Hypers) -> Vec<Option<Scalar>> {
-    (0..program.hypers.len()).map(|index| Some(hypers.scalar(index))).collect()
+/// The hypers of a group as the evaluator of steps takes them.
+fn scalars_of(program: &Program, hypers: &Hypers) -> Scalars {
+    let mut scalars = Scalars::default();
+    for (index, hyper) in program.hypers.iter().enumerate() {
+        let id = HyperId(index as u32);
+        scalars.hypers.push(match hypers.value(index) {
+            HyperValue::Number(x) => Some(Scalar::F64(*x)),
+            HyperValue::Flag(flag) => Some(Scalar::Bool(*flag)),
+            HyperValue::Mode(_) | HyperValue::List(_) => None,
+        });
+        match (&hyper.default, hypers.value(index)) {
+            (HyperDefault::Mode(modes), HyperValue::Mode(mode)) => {
+                let position = modes.iter().position(|known| known == mode);
+                scalars.modes.extend(position.map(|position| (id, position as u32)));
+            }
+            (_, HyperValue::List(elements)) => scalars.lists.extend([(id, elements.to_vec())]),
+            _ => {}
+        }
+    }
+    scalars
 }
 
 impl Optimizer {
@@ -315,7 +352,7 @@ impl Optimizer {
     /// [`Error::UnknownHyper`].
     pub fn hyper(&self, name: &str) -> Result<HyperValue, Error> {
         let index = hyper::index(self.rule.program(), name)?;
-        Ok(self.groups[self.groups.len() - 1].hypers.value(index))
+        Ok(self.groups[self.groups.len() - 1].hypers.value(index).clone())
     }
 
     /// A group, to read and set its own hypers.
@@ -584,7 +621,7 @@ impl Optimizer {
         for source in conditions.sources() {
             self.require_input(source, &sources, &slot.name)?;
         }
-        conditions.run((Level::Model, Level::Tensor), &mut registers, |s| sources.get(s), |_, _| ());
+        conditions.run((Level::Model, Level::Tensor), &mut registers, &sources, |_, _| ());
         let mut found = std::mem::take(&mut self.scratch.outcomes);
         outcomes(self.rule.program(), conditions, &registers, &mut found);
         self.scratch.registers = registers;
@@ -624,7 +661,7 @@ impl Optimizer {
             }
         }
         if let Some(region) = &plan.scalars {
-            region.run((Level::Model, Level::Steps), &mut registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+            region.run((Level::Model, Level::Steps), &mut registers, &sources, |id, x| stores.push((id, x)));
         }
         for (id, x) in stores.drain(..) {
             match self.rule.program().states[id.index()].extent {
@@ -693,7 +730,7 @@ impl Optimizer {
         }
         if let Some(region) = region {
             let Prepared { registers, uniforms, .. } = &mut self.scratch.prepared[work];
-            region.run((Level::Tensor, Level::Tensor), registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+            region.run((Level::Tensor, Level::Tensor), registers, &sources, |id, x| stores.push((id, x)));
             uniforms.set(slot.storage, region, registers);
         }
         for (id, x) in stores.drain(..) {
@@ -800,7 +837,7 @@ fn first_values<T: Erase>(
         let is_one_value = program.node(program.states[id.index()].init).extent.is_scalar();
         let column = T::column(if is_one_value && !param.is_empty() { &param[..1] } else { param });
         let mut arrays = Arrays([(Array::Param, column)].into());
-        let mut scalars = Scalars { hypers: all_hypers(program, hypers), ..Scalars::default() };
+        let mut scalars = scalars_of(program, hypers);
         eval_step(&lower_init(program, id, facts), &mut arrays, &mut scalars);
         states[id.index()] = match arrays.0.remove(array) {
             Some(Column::F32(x)) if is_one_value && x.len() == 1 => State::filled_f32(param.len(), x[0]),
@@ -849,7 +886,7 @@ impl GroupMut<'_> {
     /// [`Error::UnknownHyper`].
     pub fn hyper(&self, name: &str) -> Result<HyperValue, Error> {
         let index = hyper::index(self.optimizer.rule.program(), name)?;
-        Ok(self.optimizer.groups[self.index].hypers.value(index))
+        Ok(self.optimizer.groups[self.index].hypers.value(index).clone())
     }
 
     /// Gives an input per group for the next step.
@@ -867,11 +904,11 @@ impl GroupMut<'_> {
 fn with(rule: &Rule, old: &Hypers, values: &[(&str, HyperValue)], group: &str) -> Result<Hypers, Error> {
     let mut hypers = old.clone();
     for (name, value) in values {
-        let index = hyper::find(rule.program(), name, *value)?;
+        let index = hyper::find(rule.program(), name, value)?;
         if rule.program().hypers[index].fixed {
             return Err(Error::HyperFixed { hyper: name.to_string() });
         }
-        hypers.set(index, *value);
+        hypers.set(index, value.clone());
     }
     hypers.check(rule, group)?;
     Ok(hypers)

@@ -101,9 +101,9 @@ impl Rule {
         let parsed = parse(&file);
         let Checked { program, lints } = check(&parsed).map_err(|found| CompileError::new(file, found))?;
         let program = Arc::new(program);
-        let defaults = program.hypers.iter().map(|hyper| match hyper.default {
-            HyperDefault::Number(id) => Some(lower_scalars(&program, &[id])),
-            HyperDefault::Flag(_) => None,
+        let defaults = program.hypers.iter().map(|hyper| match &hyper.default {
+            HyperDefault::Number(id) => Some(lower_scalars(&program, &[*id])),
+            HyperDefault::Flag(_) | HyperDefault::Mode(_) | HyperDefault::List(_) => None,
         });
         let requires: Vec<_> = program.requires.iter().map(|require| require.cond).collect();
         debug_assert!(requires.iter().all(|id| program.node(*id).ty == Ty::Condition));
@@ -139,7 +139,7 @@ impl Rule {
         let defaults = Hypers::new(self);
         self.0.program.hypers.iter().enumerate().map(move |(index, hyper)| HyperInfo {
             name: &hyper.name,
-            default: defaults.value(index),
+            default: defaults.value(index).clone(),
             interval: hyper.interval.map(|range| range.to_string()),
             fixed: hyper.fixed,
             doc: hyper.doc.as_deref(),
