@@ -116,4 +116,5 @@ pub use runtime::{
     Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED, Selector,
     StateValues, Tensor, TensorId,
 };
+pub use schedule::{Advance, SHIPPED_SCHEDULES, Schedule, ScheduleRun};
 pub use source::{SourceFile, Span};

@@ -8,7 +8,7 @@ use super::eval::{Scalar, apply_scalar};
 use super::op::{Binary, Const, Op, Type, Unary, Value};
 use super::print::{op_name, print_op};
 use super::step::{Outcome, Source, StepInst, Target, list_text};
-use crate::check::program::{CompareOp, Extent, ListFn, ListRef, Program, StateId};
+use crate::check::program::{CompareOp, Extent, InputId, ListFn, ListRef, Program, StateId};
 use std::fmt::Write as _;
 
 /// How often a part of a region runs. A part reads values of its own level and of those before it.
@@ -205,6 +205,44 @@ impl Region {
                 }
             };
         }
+    }
+
+    /// The first missing input that an output or a store depends on, if any. A value that a condition did not select is
+    /// not depended on. To be called after a run, with its registers.
+    pub fn depends_on_missing(&self, registers: &[Scalar], missing: impl Fn(InputId) -> bool) -> Option<InputId> {
+        let is_missing = |source: &Source| matches!(source, Source::Input(id) if missing(*id));
+        if !self.sources().any(|source| is_missing(&source)) {
+            return None;
+        }
+        let mut depends: Vec<Option<InputId>> = Vec::with_capacity(self.insts.len());
+        for inst in &self.insts {
+            let on = |v: Value| depends[v.index()];
+            let dependence = match *inst {
+                ScalarInst::Source(Source::Input(id)) if missing(id) => Some(id),
+                ScalarInst::Source(_) => None,
+                ScalarInst::Op(Op::Select(c, a, b)) => {
+                    let taken = if registers[c.index()] == Scalar::Bool(true) { a } else { b };
+                    on(c).or(on(taken))
+                }
+                // A false operand decides `and`, a true one `or`.
+                ScalarInst::Op(Op::Binary(op @ (Binary::And | Binary::Or), a, b)) => {
+                    let decides = Scalar::Bool(op == Binary::Or);
+                    let decided = |v: Value| on(v).is_none() && registers[v.index()] == decides;
+                    if decided(a) || decided(b) { None } else { on(a).or(on(b)) }
+                }
+                ScalarInst::Op(op) => {
+                    let mut found = None;
+                    op.for_each_operand(|v| found = found.or(on(v)));
+                    found
+                }
+                ScalarInst::List(_, _, operand) => operand.and_then(on),
+                ScalarInst::Store(_, v) => on(v),
+            };
+            depends.push(dependence);
+        }
+        let stores = self.insts.iter().zip(&depends).filter(|(inst, _)| matches!(inst, ScalarInst::Store(..)));
+        let outputs = self.outputs.iter().map(|v| depends[v.index()]);
+        outputs.chain(stores.map(|(_, on)| *on)).flatten().next()
     }
 
     /// The canonical text, indented by two spaces.

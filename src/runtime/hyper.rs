@@ -122,27 +122,34 @@ impl From<bool> for HyperValue {
     }
 }
 
-/// The hypers of one group: what has been set, and the value of each.
+/// The hypers of one group: what has been set, what schedules say, and the value of each.
 #[derive(Clone, Debug)]
-pub(super) struct Hypers {
+pub(crate) struct Hypers {
     set: Vec<Option<HyperValue>>,
+    /// The value that a schedule gives.
+    driven: Vec<Option<f64>>,
+    /// What each would be without a schedule.
+    own: Vec<HyperValue>,
     values: Vec<HyperValue>,
+    registers: Vec<Scalar>,
 }
 
 impl Hypers {
     /// Nothing is set.
-    pub(super) fn new(rule: &Rule) -> Hypers {
-        let mut hypers = Hypers { set: vec![None; rule.program().hypers.len()], values: Vec::new() };
+    pub(crate) fn new(rule: &Rule) -> Hypers {
+        let n = rule.program().hypers.len();
+        let (own, values, registers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut hypers = Hypers { set: vec![None; n], driven: vec![None; n], own, values, registers };
         hypers.evaluate(rule);
         hypers
     }
 
-    pub(super) fn value(&self, index: usize) -> &HyperValue {
+    pub(crate) fn value(&self, index: usize) -> &HyperValue {
         &self.values[index]
     }
 
     /// A hyper as scalar code reads it.
-    pub(super) fn scalar(&self, program: &Program, source: Source) -> Option<Scalar> {
+    pub(crate) fn scalar(&self, program: &Program, source: Source) -> Option<Scalar> {
         Some(match source {
             Source::Hyper(id) => Scalar::F64(self.values[id.index()].as_f64()?),
             Source::Flag(id) => Scalar::Bool(self.values[id.index()].as_bool()?),
@@ -155,8 +162,25 @@ impl Hypers {
         })
     }
 
+    /// What a hyper is without its schedule.
+    pub(crate) fn own(&self, index: usize) -> &HyperValue {
+        &self.own[index]
+    }
+
+    /// Gives a hyper the value of its schedule; whether that is another one than before.
+    pub(crate) fn drive(&mut self, index: usize, value: Option<f64>) -> bool {
+        let old = std::mem::replace(&mut self.driven[index], value);
+        old.map(f64::to_bits) != value.map(f64::to_bits)
+    }
+
+    /// What has been set, by name.
+    pub(crate) fn settings<'a>(&'a self, program: &'a Program) -> impl Iterator<Item = (&'a str, &'a HyperValue)> {
+        let names = program.hypers.iter().map(|hyper| &*hyper.name);
+        names.zip(&self.set).filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    }
+
     /// The elements of a list.
-    pub(super) fn list<'a>(&'a self, program: &'a Program, list: ListRef) -> &'a [f64] {
+    pub(crate) fn list<'a>(&'a self, program: &'a Program, list: ListRef) -> &'a [f64] {
         match list {
             ListRef::Constant(index) => &program.lists[index as usize],
             ListRef::Hyper(id) => match &self.values[id.index()] {
@@ -167,30 +191,33 @@ impl Hypers {
     }
 
     /// Sets a hyper without looking at intervals and `require`: [`Hypers::check`] does.
-    pub(super) fn set(&mut self, index: usize, value: HyperValue) {
+    pub(crate) fn set(&mut self, index: usize, value: HyperValue) {
         self.set[index] = Some(value);
     }
 
     /// What has been set here, else in `base`.
-    pub(super) fn over(&self, base: &Hypers) -> Hypers {
+    pub(crate) fn over(&self, base: &Hypers) -> Hypers {
         let set = self.set.iter().zip(&base.set).map(|(mine, base)| mine.clone().or(base.clone())).collect();
-        Hypers { set, values: base.values.clone() }
+        Hypers { set, ..base.clone() }
     }
 
-    /// Gives each hyper that is not set its default, which may use those before it.
-    fn evaluate(&mut self, rule: &Rule) {
+    /// Gives each hyper that is not set its default, which may use those before it, and each that a schedule drives its
+    /// value.
+    pub(crate) fn evaluate(&mut self, rule: &Rule) {
         self.values.clear();
+        self.own.clear();
+        let mut registers = std::mem::take(&mut self.registers);
         for (index, hyper) in rule.program().hypers.iter().enumerate() {
-            let value = match (&self.set[index], &hyper.default) {
+            let own = match (&self.set[index], &hyper.default) {
                 (Some(value), _) => value.clone(),
                 (None, HyperDefault::Flag(flag)) => HyperValue::Flag(*flag),
                 (None, HyperDefault::Mode(modes)) => HyperValue::Mode(modes.first().cloned().unwrap_or_default()),
                 (None, HyperDefault::List(elements)) => HyperValue::List(elements.clone()),
                 (None, HyperDefault::Number(_)) => {
-                    let mut registers = Vec::new();
                     let code = rule.default_code(index);
                     if let Some(code) = code {
-                        code.run((Level::Model, Level::Tensor), &mut registers, &Settings(self, rule.program()), |_, _| ());
+                        let settings = Settings(self, rule.program());
+                        code.run((Level::Model, Level::Tensor), &mut registers, &settings, |_, _| ());
                     }
                     match code.and_then(|code| registers.get(code.outputs[0].index())) {
                         Some(Scalar::F64(x)) => HyperValue::Number(*x),
@@ -198,21 +225,29 @@ impl Hypers {
                     }
                 }
             };
-            self.values.push(value);
+            self.values.push(self.driven[index].map_or_else(|| own.clone(), HyperValue::Number));
+            self.own.push(own);
         }
+        self.registers = registers;
     }
 
     /// Brings the values up to date and holds them to the rule.
-    pub(super) fn check(&mut self, rule: &Rule, group: &str) -> Result<(), Error> {
+    pub(crate) fn check(&mut self, rule: &Rule, group: &str) -> Result<(), Error> {
         self.evaluate(rule);
         for (hyper, value) in rule.program().hypers.iter().zip(&self.values) {
             in_range(hyper, value)?;
         }
         let code = rule.require_code();
-        let mut registers = Vec::new();
+        if code.is_empty() {
+            return Ok(());
+        }
+        let mut registers = std::mem::take(&mut self.registers);
         code.run((Level::Model, Level::Tensor), &mut registers, &Settings(self, rule.program()), |_, _| ());
-        for (require, output) in rule.program().requires.iter().zip(&code.outputs) {
-            if registers[output.index()] != Scalar::Bool(true) {
+        let requires = rule.program().requires.iter().zip(&code.outputs);
+        let failed = requires.into_iter().find(|(_, output)| registers[output.index()] != Scalar::Bool(true));
+        self.registers = registers;
+        if let Some((require, _)) = failed {
+            {
                 return Err(Error::Require {
                     rule: rule.name().to_string(),
                     condition: expression_text(rule.program(), require.cond),
@@ -226,7 +261,7 @@ impl Hypers {
 }
 
 /// The index of a hyper, if it exists and a value of this kind and in its interval is given.
-pub(super) fn find(program: &Program, name: &str, value: &HyperValue) -> Result<usize, Error> {
+pub(crate) fn find(program: &Program, name: &str, value: &HyperValue) -> Result<usize, Error> {
     let index = index(program, name)?;
     let hyper = &program.hypers[index];
     let expected = match (&hyper.default, value) {
@@ -274,7 +309,7 @@ impl Outside for &Settings<'_> {
 }
 
 /// The index of a hyper.
-pub(super) fn index(program: &Program, name: &str) -> Result<usize, Error> {
+pub(crate) fn index(program: &Program, name: &str) -> Result<usize, Error> {
     program.hypers.iter().position(|hyper| &*hyper.name == name).ok_or_else(|| Error::UnknownHyper {
         rule: program.name.to_string(),
         hyper: name.to_string(),
@@ -284,6 +319,6 @@ pub(super) fn index(program: &Program, name: &str) -> Result<usize, Error> {
 }
 
 /// Whether a hyper has one value for all groups.
-pub(super) fn is_per_model(program: &Program, index: usize) -> bool {
+pub(crate) fn is_per_model(program: &Program, index: usize) -> bool {
     program.hypers[index].extent == Extent::Model
 }

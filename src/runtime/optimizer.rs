@@ -14,6 +14,7 @@ use crate::ir::step::{Array, Source};
 use crate::ir::{
     Args, Arrays, Buffer, Column, Facts, Outcome, Scalar, Scalars, Storage, Uniforms, eval_step, lower_init,
 };
+use crate::schedule::{Advance, Driver};
 use ndarray::{ArrayViewD, ArrayViewMutD};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ pub(super) struct Group {
     pub(super) name: String,
     matcher: Matcher,
     pub(super) hypers: Hypers,
+    pub(super) drivers: Vec<Driver>,
     pub(super) scope: Scope,
 }
 
@@ -153,8 +155,35 @@ impl UniformValues {
 }
 
 impl Group {
-    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, rule: &Rule) -> Group {
-        Group { name, matcher, hypers, scope: Scope::new(rule.program()) }
+    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, drivers: Vec<Driver>, rule: &Rule) -> Group {
+        Group { name, matcher, hypers, drivers, scope: Scope::new(rule.program()) }
+    }
+
+    /// Gives each hyper that a schedule drives its value for the step that is about to be taken.
+    fn drive(&mut self, rule: &Rule) -> Result<(), Error> {
+        let mut changed = false;
+        for driver in &mut self.drivers {
+            let base = self.hypers.own(driver.hyper).as_f64().unwrap_or(f64::NAN);
+            let value = driver.prepare(base)?;
+            let hyper = &rule.program().hypers[driver.hyper];
+            if let Some(range) = hyper.interval.filter(|range| !range.contains(value)) {
+                let reason = format!("it gives `{}` the value {value}, which is not in {range}", hyper.name);
+                return Err(Error::ScheduleValue { schedule: driver.schedule.to_string(), step: driver.s, reason });
+            }
+            changed |= self.hypers.drive(driver.hyper, Some(value));
+        }
+        if changed { self.hypers.check(rule, &self.name) } else { Ok(()) }
+    }
+
+    /// Puts back what was in force: the step was refused.
+    pub(super) fn undrive(&mut self, rule: &Rule) {
+        let mut changed = false;
+        for driver in &self.drivers {
+            changed |= self.hypers.drive(driver.hyper, driver.in_force);
+        }
+        if changed {
+            self.hypers.evaluate(rule);
+        }
     }
 }
 
@@ -346,7 +375,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The value of a hyper in the group `default`.
+    /// The value of a hyper in the group `default`: of one that a schedule drives, what the last step used.
     ///
     /// # Errors
     /// [`Error::UnknownHyper`].
@@ -368,14 +397,28 @@ impl Optimizer {
         }
     }
 
-    /// Gives an input per model for the next step. After a step that succeeded it has to be given again.
+    /// Gives an input per model for the next step, and to the schedules that have an input of this name what was observed
+    /// in the step just completed. After a step that succeeded it has to be given again.
     ///
     /// # Errors
     /// [`Error::UnknownInput`], [`Error::InputExtent`].
     pub fn input(&mut self, name: &str, value: f64) -> Result<(), Error> {
-        let index = input_index(self.rule.program(), name, Extent::Model)?;
-        self.model.inputs[index] = Some(value);
+        let mut known = false;
+        for driver in self.groups.iter_mut().flat_map(|group| &mut group.drivers) {
+            known |= driver.observe(name, value);
+        }
+        match input_index(self.rule.program(), name, Extent::Model) {
+            Ok(index) => self.model.inputs[index] = Some(value),
+            Err(_) if known => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
+    }
+
+    /// An epoch is over: schedules that advance with epochs take their next step.
+    pub fn end_epoch(&mut self) {
+        let drivers = self.groups.iter_mut().flat_map(|group| &mut group.drivers);
+        drivers.filter(|driver| driver.advance == Advance::Epoch).for_each(Driver::advance);
     }
 
     // What is known of tensors.
@@ -443,6 +486,8 @@ impl Optimizer {
         self.model = Scope::new(&program);
         for group in &mut self.groups {
             group.scope = Scope::new(&program);
+            group.drivers.iter_mut().for_each(Driver::reset);
+            group.undrive(&self.rule);
         }
     }
 
@@ -495,8 +540,10 @@ impl Optimizer {
     pub fn step(&mut self, tensors: &mut [Tensor<'_>]) -> Result<(), Error> {
         let known = self.tensors.len();
         self.scratch.call += 1;
-        let checked = self.identify(tensors).and_then(|()| self.prepare(tensors));
+        let driven = self.groups.iter_mut().try_for_each(|group| group.drive(&self.rule));
+        let checked = driven.and_then(|()| self.identify(tensors)).and_then(|()| self.prepare(tensors));
         if let Err(error) = checked {
+            self.groups.iter_mut().for_each(|group| group.undrive(&self.rule));
             // Tensors that this call brought are forgotten again: they have taken no step.
             for slot in self.tensors.drain(known..) {
                 self.by_name.remove(&slot.name);
@@ -517,6 +564,7 @@ impl Optimizer {
             }
             scope.inputs.fill(None);
         }
+        self.groups.iter_mut().flat_map(|group| &mut group.drivers).for_each(Driver::commit);
         Ok(())
     }
 
