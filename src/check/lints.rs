@@ -161,7 +161,8 @@ fn assign(
     live: &mut BTreeSet<Var>,
     unused: &mut Vec<(Var, Span)>,
 ) {
-    if !live.remove(&var) {
+    // What the expansion of a call computes is not the author's to remove; only its names have a dot.
+    if !live.remove(&var) && !program.var_name(var).contains('.') {
         unused.push((var, span));
     }
     reads(program, value, &mut |var| live.extend([var]));

@@ -150,6 +150,7 @@ impl Schedule {
         let value = value.into();
         let index = hyper_named(part.rule.program(), name, &value)?;
         part.hypers.set(index, value);
+        part.hypers.evaluate(&part.rule);
         Ok(Schedule(Expr::Part(Arc::new(part))))
     }
 
