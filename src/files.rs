@@ -1,7 +1,8 @@
 //! Writing files whole or not at all.
 //!
 //! Comes in: paths and bytes. Goes out: all of the files, or an error and none of them changed: everything is written
-//! and flushed beside its destination first, and only then moved there. A destination may be a file that is being read.
+//! and flushed beside its destination first, and only then moved there. A destination may be a file that is being read; if it
+//! is a link, what it points to is replaced. Folders and devices are refused: moving a file to `/dev/null` would replace it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,14 +11,16 @@ use std::path::{Path, PathBuf};
 /// Writes each file. On an error the destinations are as they were (unless moving itself fails half-way, which the
 /// operating system all but rules out once the bytes are there).
 pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Error)> {
-    let mut written: Vec<(PathBuf, &Path)> = Vec::new();
+    let mut written: Vec<(PathBuf, PathBuf)> = Vec::new();
     let result = files.iter().try_for_each(|(path, bytes)| {
-        let beside = temporary(path);
-        written.push((beside.clone(), path));
-        write(&beside, path, bytes).map_err(|error| (path.to_path_buf(), error))
+        // A file that does not exist yet has no other name.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let beside = temporary(&target);
+        written.push((beside.clone(), target.clone()));
+        write(&beside, &target, bytes).map_err(|error| (path.to_path_buf(), error))
     });
     let result = result.and_then(|()| {
-        written.iter().try_for_each(|(from, to)| fs::rename(from, to).map_err(|error| (to.to_path_buf(), error)))
+        written.iter().try_for_each(|(from, to)| fs::rename(from, to).map_err(|error| (to.clone(), error)))
     });
     if result.is_err() {
         for (beside, _) in &written {
@@ -39,6 +42,9 @@ fn temporary(path: &Path) -> PathBuf {
 fn write(beside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.file_name().is_none() || path.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "this is a folder, not a file"));
+    }
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is a device or a pipe, not a file"));
     }
     let mut file = File::create(beside)?;
     file.write_all(bytes)?;
@@ -65,6 +71,19 @@ mod tests {
         assert_eq!(path, missing);
         assert_eq!(fs::read(&a).unwrap(), b"1");
         assert!(write_all(&[(&folder, b"5")]).is_err());
+        #[cfg(unix)]
+        {
+            let link = folder.join("link");
+            std::os::unix::fs::symlink(&b, &link).unwrap();
+            write_all(&[(&link, b"6")]).unwrap();
+            assert_eq!(fs::read(&b).unwrap(), b"6");
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            fs::remove_file(&link).unwrap();
+            let socket = folder.join("socket");
+            let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+            assert!(write_all(&[(&socket, b"7")]).is_err());
+            fs::remove_file(&socket).unwrap();
+        }
         let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "temporary files are left: {names:?}");
         fs::remove_dir_all(&folder).unwrap();

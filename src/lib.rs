@@ -98,9 +98,12 @@
 //! 8. **Memory.** A step never reads or writes outside of the slices that it is given, whatever the rule says.
 
 pub mod check;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "jit")]
 pub mod codegen;
 pub mod diagnostic;
+mod emit;
 mod files;
 pub mod ir;
 mod library;
@@ -109,8 +112,11 @@ pub mod runtime;
 pub mod schedule;
 mod source;
 pub mod syntax;
+#[cfg(feature = "cli")]
+pub mod train;
 
 pub use diagnostic::{Code, CompileError, Diagnostic, Severity};
+pub use emit::{EmitOptions, Stage, emit};
 pub use ir::{Facts, Math, Outcome, Storage};
 pub use runtime::{
     Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED, Selector,

@@ -62,6 +62,8 @@ pub enum Error {
     Overlap { first: String, second: String },
     /// A state file that cannot be used here.
     Checkpoint { path: PathBuf, reason: String },
+    /// The code generator has no text for the rule.
+    Codegen { rule: String, reason: String },
 }
 
 fn list(names: &[String]) -> String {
@@ -153,6 +155,7 @@ impl fmt::Display for Error {
                 write!(f, "the memory of {first} overlaps {second}: a step would write what it reads; copy one")
             }
             Error::Checkpoint { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Error::Codegen { rule, reason } => write!(f, "{rule}: {reason}"),
         }
     }
 }

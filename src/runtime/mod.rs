@@ -20,6 +20,9 @@ mod shipped;
 mod state;
 mod tensor;
 
+#[cfg(feature = "cli")]
+pub(crate) use checkpoint::in_order;
+
 pub use builder::{GroupBuilder, OptimizerBuilder, Selector};
 pub use error::Error;
 pub use hyper::HyperValue;

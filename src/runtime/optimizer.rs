@@ -336,6 +336,24 @@ impl Optimizer {
         self.plans.warning.as_deref()
     }
 
+    /// What the plan is made for that step `t` of a tensor of the group `default` takes, if scalar states have their
+    /// first values and inputs their defaults, else 0.
+    pub(crate) fn facts(&self, storage: Storage, t: u64) -> Facts {
+        let group = &self.groups[self.groups.len() - 1];
+        let (empty, rule) = (Scope::new(self.rule.program()), &self.rule);
+        let sources =
+            Sources { rule, hypers: &group.hypers, group: &empty, model: &empty, t, tensor: None, inputs: &[] };
+        let read = |source| match source {
+            Source::Input(id) => Scalar::F64(sources.input(id).unwrap_or(0.0)),
+            source => sources.get(source),
+        };
+        let conditions = rule.condition_code(storage);
+        let (mut registers, mut found) = (Vec::new(), Vec::new());
+        conditions.run((Level::Model, Level::Tensor), &mut registers, read, |_, _| ());
+        outcomes(rule.program(), conditions, &registers, &mut found);
+        Facts { storage, math: self.plans.math, outcomes: found }
+    }
+
     /// The names of the groups, in the order in which they are tried.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().map(|group| group.name.as_str())

@@ -25,25 +25,3 @@ pub use data::{DataError, Digits, Split};
 pub use network::{HIDDEN, Place};
 pub use report::{page, table};
 pub use run::{BatchDone, Diverged, Epoch, Options, Phase, Progress, Run, Seconds, TrainError, train};
-
-/// What the trainer needs of an optimizer: one step over named parameters.
-pub trait Stepper {
-    /// Updates every parameter from its gradient. The tensors, their order, names and shapes are the same in every call.
-    ///
-    /// # Errors
-    /// A message for the user, if the optimizer cannot take the step.
-    fn step(&mut self, tensors: &mut [Param<'_>]) -> Result<(), String>;
-
-    /// The rule's name, for messages and reports.
-    fn rule(&self) -> &str;
-}
-
-/// One named parameter and its gradient, of equal shape.
-pub struct Param<'a> {
-    /// `w1 b1 w2 b2 w3 b3`.
-    pub name: &'a str,
-    /// The parameter: `(outputs, inputs)` for a weight, as torch stores it; `(outputs,)` for a bias.
-    pub value: ndarray::ArrayViewMutD<'a, f32>,
-    /// The gradient of the mean loss of the batch.
-    pub grad: ndarray::ArrayViewD<'a, f32>,
-}

@@ -12,11 +12,11 @@
 use std::fmt;
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Zip, s};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewD, ArrayViewMut2, ArrayViewMutD, Zip, s};
 
-use super::Param;
 use super::data::Split;
 use super::random::{Purpose, generator, symmetric};
+use crate::runtime::Tensor;
 
 /// The widths of the two hidden layers.
 pub const HIDDEN: [usize; 2] = [512, 256];
@@ -95,7 +95,12 @@ impl Network {
     }
 
     /// The parameters with their gradients, as the optimizer sees them: `w1 b1 w2 b2 w3 b3`.
-    pub(super) fn params(&mut self) -> [Param<'_>; 6] {
+    pub(super) fn tensors(&mut self) -> [Tensor<'_>; 6] {
+        self.params().map(|(name, value, grad)| Tensor::new(name, value, grad))
+    }
+
+    /// The name, the value and the gradient of each parameter, in the same order.
+    fn params(&mut self) -> [Param<'_>; 6] {
         let [first, second, third] = &mut self.layers;
         let [w1, b1] = first.params(NAMES[0]);
         let [w2, b2] = second.params(NAMES[1]);
@@ -104,11 +109,14 @@ impl Network {
     }
 }
 
+/// A name, a value, `(outputs, inputs)` for a weight and `(outputs,)` for a bias, and the gradient of the mean loss by it.
+type Param<'a> = (&'static str, ArrayViewMutD<'a, f32>, ArrayViewD<'a, f32>);
+
 impl Layer {
     fn params(&mut self, [weight, bias]: [&'static str; 2]) -> [Param<'_>; 2] {
         [
-            Param { name: weight, value: self.weight.view_mut().into_dyn(), grad: self.weight_grad.view().into_dyn() },
-            Param { name: bias, value: self.bias.view_mut().into_dyn(), grad: self.bias_grad.view().into_dyn() },
+            (weight, self.weight.view_mut().into_dyn(), self.weight_grad.view().into_dyn()),
+            (bias, self.bias.view_mut().into_dyn(), self.bias_grad.view().into_dyn()),
         ]
     }
 }
@@ -292,7 +300,7 @@ mod tests {
     }
 
     fn values(network: &mut Network) -> Vec<Vec<f64>> {
-        network.params().iter().map(|param| param.value.iter().map(|&it| f64::from(it)).collect()).collect()
+        network.params().iter().map(|(_, value, _)| value.iter().map(|&it| f64::from(it)).collect()).collect()
     }
 
     /// Central differences of the f64 loss, whose error is about 1e-9 here; what remains is the rounding of f32.
@@ -308,8 +316,8 @@ mod tests {
         let mut params = values(&mut network);
         assert!((found - reference_loss(&params, &buffers.input)).abs() < 1e-6);
         let mut largest: f64 = 0.0;
-        for (tensor, param) in network.params().iter().enumerate() {
-            for (index, &grad) in param.grad.iter().enumerate() {
+        for (tensor, (name, _, grads)) in network.params().iter().enumerate() {
+            for (index, &grad) in grads.iter().enumerate() {
                 let at = params[tensor][index];
                 let mut moved = |by: f64| {
                     params[tensor][index] = at + by;
@@ -317,7 +325,7 @@ mod tests {
                 };
                 let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
                 params[tensor][index] = at;
-                assert!((f64::from(grad) - difference).abs() < 1e-6, "{}[{index}]: {grad} {difference}", param.name);
+                assert!((f64::from(grad) - difference).abs() < 1e-6, "{name}[{index}]: {grad} {difference}");
                 largest = largest.max(difference.abs());
             }
         }
@@ -337,9 +345,10 @@ mod tests {
             ("b3", &[10], 256.0),
         ];
         for (param, (name, shape, inputs)) in network.params().iter().zip(expected) {
-            assert_eq!((param.name, param.value.shape(), param.grad.shape()), (name, shape, shape));
+            let (found, value, grad) = param;
+            assert_eq!((*found, value.shape(), grad.shape()), (name, shape, shape));
             let bound = 1.0 / inputs.sqrt();
-            let most = param.value.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            let most = value.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             assert!(most <= bound && most > 0.7 * bound, "{name}: {most} of {bound}");
         }
     }
@@ -355,7 +364,7 @@ mod tests {
             let loss = loss(&mut buffers);
             backward(&mut network, &mut buffers);
             let grads: Vec<f32> =
-                network.params().iter().flat_map(|param| param.grad.iter().copied().collect::<Vec<_>>()).collect();
+                network.params().iter().flat_map(|(_, _, grad)| grad.iter().copied().collect::<Vec<_>>()).collect();
             (loss, grads, buffers.correct(), first_not_finite(&network, &buffers))
         };
         assert_eq!(run(0.0), run(f32::NAN));

@@ -10,10 +10,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::Stepper;
 use super::data::{CLASSES, Digits, Split};
 use super::network::{Buffers, HIDDEN, Network, Place, backward, first_not_finite, forward, loss};
 use super::random::{Purpose, generator, shuffle};
+use crate::runtime::Optimizer;
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,7 +237,7 @@ pub struct BatchDone {
 /// early but is no error: see [`Run::diverged`].
 pub fn train(
     digits: &Digits,
-    stepper: &mut dyn Stepper,
+    optimizer: &mut Optimizer,
     options: &Options,
     progress: &mut dyn Progress,
 ) -> Result<Run, TrainError> {
@@ -257,7 +257,7 @@ pub fn train(
         order: Vec::with_capacity(images.len()),
     };
     let mut run = Run {
-        rule: stepper.rule().to_string(),
+        rule: optimizer.rule().name().to_string(),
         options: Options { batch, ..options.clone() },
         sizes,
         parameters: work.network.parameters(),
@@ -272,7 +272,7 @@ pub fn train(
     progress.start(&run.rule, options.epochs.saturating_mul(run.steps_per_epoch()));
     for number in 1..=options.epochs {
         let mut clock = Clock::start();
-        let trained = train_epoch(number, images, &mut work, stepper, &mut run, &mut clock, progress)?;
+        let trained = train_epoch(number, images, &mut work, optimizer, &mut run, &mut clock, progress)?;
         let tested = trained.and_then(|train_loss| {
             let (test_loss, test_accuracy) = test(number, digits.test(), &mut work, &run)?;
             Ok((train_loss, test_loss, test_accuracy))
@@ -308,7 +308,7 @@ fn train_epoch(
     epoch: usize,
     images: &Split,
     work: &mut Work,
-    stepper: &mut dyn Stepper,
+    optimizer: &mut Optimizer,
     run: &mut Run,
     clock: &mut Clock,
     progress: &mut dyn Progress,
@@ -335,10 +335,12 @@ fn train_epoch(
         backward(network, buffers);
         let backward_done = Instant::now();
         clock.backward += backward_done - forward_done;
-        let stepped = stepper.step(&mut network.params());
+        let stepped = optimizer.step(&mut network.tensors());
         clock.step += backward_done.elapsed();
 
-        stepped.map_err(|message| TrainError::Step { rule: run.rule.clone(), step, message })?;
+        if let Err(error) = stepped {
+            return Err(TrainError::Step { rule: run.rule.clone(), step, message: error.to_string() });
+        }
         run.losses.push(loss);
         total += loss * chosen.len() as f64;
         seen += chosen.len();
@@ -412,32 +414,29 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Param;
     use super::*;
+    use crate::runtime::Rule;
 
-    /// Plain gradient descent, with an action at a chosen step.
-    struct Descent<F> {
-        lr: f32,
-        taken: usize,
-        before: F,
-    }
+    /// Gradient descent that makes a tensor NaN at the step `spoil`, if that is one.
+    const DESCENT: &str = "optimizer descent
+hyper lr = 0.1 in [0, inf)
+hyper spoil = 0 in 0..
 
-    fn descent(lr: f32) -> Descent<impl FnMut(usize, &mut [Param<'_>]) -> Result<(), String>> {
-        Descent { lr, taken: 0, before: |_, _: &mut [Param<'_>]| Ok(()) }
-    }
+p -= lr * g
+if t == spoil { p += inf - inf }
+";
 
-    impl<F: FnMut(usize, &mut [Param<'_>]) -> Result<(), String>> Stepper for Descent<F> {
-        fn step(&mut self, tensors: &mut [Param<'_>]) -> Result<(), String> {
-            self.taken += 1;
-            for Param { value, grad, .. } in tensors.iter_mut() {
-                value.scaled_add(-self.lr, grad);
-            }
-            (self.before)(self.taken, tensors)
-        }
+    /// Gradient descent that cannot take its third step, because nobody gives it what it reads there.
+    const REFUSES: &str = "optimizer refuses
+hyper lr = 0.1 in [0, inf)
+input room
 
-        fn rule(&self) -> &str {
-            "descent"
-        }
+p -= lr * g
+if t == 3 { p += room }
+";
+
+    fn descent(lr: f64) -> Optimizer {
+        Rule::parse("descent", DESCENT).unwrap().optimizer().set("lr", lr).unwrap().build().unwrap()
     }
 
     /// 40 images of 2 x 2 that are easy to tell apart, 12 of them again to test on.
@@ -504,18 +503,12 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_not_finite_ends_the_run() {
-        let spoil = |at: usize, tensor: usize| Descent {
-            lr: 0.1,
-            taken: 0,
-            before: move |taken: usize, tensors: &mut [Param<'_>]| {
-                if taken == at {
-                    tensors[tensor].value.fill(f32::NAN);
-                }
-                Ok(())
-            },
+        let spoil = |at: i32, tensor: &str| {
+            let rule = Rule::parse("descent", DESCENT).unwrap();
+            rule.optimizer().group("spoilt", tensor, |g| g.set("spoil", at)).unwrap().build().unwrap()
         };
         // The 9th step spoils w2, the loss of the 10th batch shows it.
-        let run = train(&corners(), &mut spoil(9, 2), &options(5, 7, 0), &mut ()).unwrap();
+        let run = train(&corners(), &mut spoil(9, "w2"), &options(5, 7, 0), &mut ()).unwrap();
         let diverged = run.diverged.unwrap();
         assert_eq!((diverged.epoch, diverged.step, diverged.phase), (2, 10, Phase::Training));
         assert_eq!(diverged.place, Place::Weights(2));
@@ -528,7 +521,7 @@ mod tests {
              of layer 2 (w2); try a smaller lr, and look for a division by zero in the rule"
         );
         // The last step of an epoch is found out by the test.
-        let run = train(&corners(), &mut spoil(12, 5), &options(5, 7, 0), &mut ()).unwrap();
+        let run = train(&corners(), &mut spoil(12, "b3"), &options(5, 7, 0), &mut ()).unwrap();
         let diverged = run.diverged.unwrap();
         assert_eq!((diverged.epoch, diverged.step, diverged.phase), (2, 12, Phase::Testing));
         assert_eq!(diverged.place, Place::Biases(3));
@@ -540,13 +533,10 @@ mod tests {
         let run = |options| train(&corners(), &mut descent(0.1), &options, &mut ()).unwrap_err();
         assert_eq!(run(options(0, 7, 0)), TrainError::NoEpochs);
         assert_eq!(run(options(1, 0, 0)), TrainError::EmptyBatch);
-        let mut refuses = Descent {
-            lr: 0.1,
-            taken: 0,
-            before: |taken: usize, _: &mut [Param<'_>]| if taken == 3 { Err("no room".to_string()) } else { Ok(()) },
-        };
+        let mut refuses = Rule::parse("refuses", REFUSES).unwrap().optimizer().build().unwrap();
         let error = train(&corners(), &mut refuses, &options(1, 7, 0), &mut ()).unwrap_err();
-        assert_eq!(error.to_string(), "rule `descent` failed at step 3: no room");
+        assert!(error.to_string().starts_with("rule `refuses` failed at step 3: "), "{error}");
+        assert!(error.to_string().contains("`room`"), "{error}");
     }
 
     #[test]

@@ -1,0 +1,66 @@
+//! `updraft check`: what is wrong with rule files.
+//!
+//! Every file is checked, whatever is wrong with another. Findings go to stdout; that a file cannot be read goes to stderr.
+
+use super::{Failure, color, count, print, read_source, tell};
+use crate::check::check;
+use crate::diagnostic::{Color, Diagnostic, json, render_all};
+use crate::syntax::parse;
+use crate::{Severity, SourceFile};
+use clap::builder::Styles;
+use std::io;
+use std::path::PathBuf;
+
+/// Check rule files and say what is wrong with them
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Rule files; `-` reads stdin
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print one JSON array of all findings instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut found: Vec<(SourceFile, Vec<Diagnostic>)> = Vec::new();
+    let mut unreadable = 0;
+    for path in &args.files {
+        match read_source(path) {
+            Ok(file) => {
+                let findings = check(&parse(&file)).map_or_else(|errors| errors, |checked| checked.lints);
+                found.push((file, findings));
+            }
+            Err(failure) => {
+                tell(&failure);
+                unreadable += 1;
+            }
+        }
+    }
+    let with = |severity| found.iter().flat_map(|(_, all)| all).filter(|it| it.severity() == severity).count();
+    let (errors, warnings) = (with(Severity::Error), with(Severity::Warning));
+    let text = if args.json {
+        let all = found.iter().flat_map(|(file, all)| all.iter().map(|diagnostic| json(file, diagnostic)));
+        format!("{:#}\n", serde_json::Value::from_iter(all))
+    } else {
+        let color = color(&io::stdout());
+        let mut text = String::new();
+        for (file, findings) in found.iter().filter(|(_, findings)| !findings.is_empty()) {
+            text += &render_all(file, findings, color);
+            text.push('\n');
+        }
+        let styles = Styles::styled();
+        let style = match (color, errors + unreadable, warnings) {
+            (Color::Never, ..) => clap::builder::styling::Style::new(),
+            (Color::Always, 0, 0) => *styles.get_valid(),
+            (Color::Always, 0, _) => *styles.get_invalid(),
+            (Color::Always, ..) => *styles.get_error(),
+        };
+        let errors = if errors == 0 { "no errors".to_string() } else { count(errors, "error") };
+        let warnings = if warnings == 0 { "no warnings".to_string() } else { count(warnings, "warning") };
+        let skipped = if unreadable == 0 { String::new() } else { format!(" ({unreadable} could not be read)") };
+        text + &format!("{style}Checked{style:#} {}{skipped}: {errors}, {warnings}\n", count(found.len(), "file"))
+    };
+    let printed = print(&text);
+    if errors + unreadable > 0 { Err(Failure::Told) } else { printed }
+}

@@ -1,0 +1,119 @@
+//! `updraft doc`: a rule as a page that reads well in a terminal and is Markdown.
+//!
+//! The formula is the rule's own text in its canonical layout, so it cannot say anything else than what is compiled.
+
+use super::list::{default_plan, states};
+use super::{Failure, indented, load_rule, markdown_table, print};
+use crate::check::expression_text;
+use crate::ir::Access;
+use crate::syntax::ast::{Item, ItemKind};
+use crate::syntax::parse;
+use crate::{Rule, SourceFile};
+use std::path::PathBuf;
+
+/// Show what a rule does: formula, hypers, states, memory traffic
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A path, or the name of a shipped rule
+    rule: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let rule = load_rule(&args.rule)?;
+    print(&page(&rule)?)
+}
+
+fn page(rule: &Rule) -> Result<String, Failure> {
+    let program = rule.program();
+    let mut text = format!("# {}\n", program.name);
+    if !program.docs.is_empty() {
+        let docs: Vec<&str> = program.docs.iter().map(|line| line.trim_end()).collect();
+        text += &format!("\n{}\n", docs.join("\n"));
+    }
+    text += &format!("\n## Formula\n\n{}", indented(&formula(rule)));
+    if !program.hypers.is_empty() {
+        let mut rows = vec![["hyper", "default", "values", ""].map(String::from).to_vec()];
+        for hyper in rule.hypers() {
+            let values = match (&hyper.interval, hyper.default.as_bool(), hyper.fixed) {
+                (Some(interval), _, true) => format!("{interval} fixed"),
+                (Some(interval), _, false) => interval.clone(),
+                (None, Some(_), _) => "true, false".to_string(),
+                (None, None, true) => "fixed".to_string(),
+                (None, None, false) => "any".to_string(),
+            };
+            rows.push(vec![hyper.name.to_string(), hyper.default.to_string(), values, doc(hyper.doc)]);
+        }
+        text += &format!("\n## Hypers\n\n{}", markdown_table(&rows));
+    }
+    if !program.requires.is_empty() {
+        let lines =
+            program.requires.iter().map(|it| format!("- `{}`: {}\n", expression_text(program, it.cond), it.message));
+        text += &format!("\nRequired:\n\n{}", lines.collect::<String>());
+    }
+    if !program.states.is_empty() {
+        let mut rows = vec![["state", "per", "starts as", ""].map(String::from).to_vec()];
+        for state in &program.states {
+            let init = expression_text(program, state.init);
+            rows.push(vec![state.name.to_string(), state.extent.name().to_string(), init, doc(state.doc.as_deref())]);
+        }
+        text += &format!("\n## States\n\n{}", markdown_table(&rows));
+    }
+    if !program.inputs.is_empty() {
+        let mut rows = vec![["input", "per", "default", ""].map(String::from).to_vec()];
+        for input in &program.inputs {
+            let default = input.default.map_or("none".to_string(), |id| expression_text(program, id));
+            let row = [input.name.to_string(), input.extent.name().to_string(), default, doc(input.doc.as_deref())];
+            rows.push(row.to_vec());
+        }
+        text += &format!("\n## Inputs\n\n{}", markdown_table(&rows));
+    }
+    Ok(text + &memory(rule)?)
+}
+
+/// A comment as the cell of a table.
+fn doc(text: Option<&str>) -> String {
+    text.unwrap_or_default().trim().replace('|', "\\|")
+}
+
+/// The statements, with the `def`s that they call, in canonical layout.
+fn formula(rule: &Rule) -> String {
+    let parsed = parse(&rule.program().file);
+    // A rule that passed the checker has no errors, so it always has a layout.
+    let text = crate::syntax::print(&parsed).unwrap_or_default();
+    let file = SourceFile::new(rule.program().file.name(), text);
+    let items = parse(&file).ast.items;
+    let is_declaration = |item: &&Item| {
+        use ItemKind::{Def, Hyper, Input, Require, State};
+        matches!(item.kind, Def { .. } | Hyper { .. } | Input { .. } | Require { .. } | State { .. })
+    };
+    let (declarations, statements): (Vec<&Item>, Vec<&Item>) = items.iter().partition(is_declaration);
+    let defs = declarations.into_iter().filter(|item| matches!(item.kind, ItemKind::Def { .. }));
+    let mut out: String = defs.map(|item| format!("{}\n", file.slice(item.span))).collect();
+    if let Some(first) = statements.first() {
+        out += &file.text()[first.span.start as usize..];
+    }
+    out
+}
+
+/// What a step moves, and what is kept.
+fn memory(rule: &Rule) -> Result<String, Failure> {
+    let plan = default_plan(rule)?;
+    let mut text = "\n## Memory\n\nPer element, for f32 at the defaults:\n\n".to_string();
+    for sweep in plan.sweeps() {
+        let side = |verb: &str, takes: fn(Access) -> bool| {
+            let streams: Vec<_> = sweep.kernel.streams.iter().filter(|stream| takes(stream.access)).collect();
+            let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
+            let bytes: usize = streams.iter().map(|stream| stream.storage.bytes()).sum();
+            format!("{verb} {} ({bytes} bytes)", names.join(" "))
+        };
+        text += &format!("- {}, {}\n", side("reads", Access::reads), side("writes", Access::writes));
+    }
+    let sweeps = plan.sweeps().count();
+    text += &format!(
+        "- {} bytes moved in {}, {} bytes of state kept\n",
+        plan.bytes_per_element(),
+        super::count(sweeps, "sweep"),
+        4 * states(&plan)
+    );
+    Ok(text)
+}

@@ -1,0 +1,92 @@
+//! `updraft emit`: the text of a stage of a rule. It is made by [`crate::emit`]; here are its arguments.
+
+use super::{Failure, load_rule, parse_set, print};
+use crate::codegen::{Isa, Lanes};
+use crate::{EmitOptions, HyperValue, Math, Stage, Storage};
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
+use std::path::PathBuf;
+
+/// Print what a rule becomes: one stage of the compiler
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A path, or the name of a shipped rule
+    rule: PathBuf,
+    /// What to print: the file laid out, the checked program, the step in SSA, the sweeps, the loop body, or its code
+    #[arg(long, value_parser = stages())]
+    stage: Stage,
+    /// The instruction set of clif and asm [default: that of this machine]
+    #[arg(long, value_name = "NAME", value_parser = isas())]
+    isa: Option<Isa>,
+    /// Compute what is written (strict), or regroup scalar factors and contract to fma (fast)
+    #[arg(long, default_value = "fast", value_parser = maths())]
+    math: Math,
+    /// The type of parameters and gradients
+    #[arg(long, default_value = "f32", value_parser = dtypes())]
+    dtype: Storage,
+    /// Set a hyper; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
+    set: Vec<(String, HyperValue)>,
+    /// The step that conditions are decided for, from 1
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    t: u64,
+    /// Elements at a time in clif and asm: 1 leaves the SIMD body out [default: as many as a vector holds]
+    #[arg(long, value_name = "N", value_parser = PossibleValuesParser::new(["1", "2", "4"]))]
+    lanes: Option<String>,
+    /// Print every plan that a change of t alone can reach
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let rule = load_rule(&args.rule)?;
+    let defaults = EmitOptions::default();
+    let simd = 16 / args.dtype.bytes();
+    let lanes = match args.lanes.as_deref() {
+        None => Lanes::Simd,
+        Some("1") => Lanes::One,
+        Some(lanes) if lanes == simd.to_string() => Lanes::Simd,
+        Some(lanes) => {
+            let dtype = args.dtype.name();
+            return Err(Failure::Usage(format!(
+                "--lanes {lanes} does not fit {dtype}: a vector holds {simd} of them, so --lanes takes 1 or {simd}"
+            )));
+        }
+    };
+    let options = EmitOptions {
+        storage: args.dtype,
+        math: args.math,
+        set: args.set.clone(),
+        t: args.t,
+        all: args.all,
+        isa: args.isa.unwrap_or(defaults.isa),
+        lanes,
+    };
+    print(&crate::emit(&rule, args.stage, &options)?)
+}
+
+/// A parser of the names of a few values.
+fn named<T: Copy + Send + Sync + 'static>(
+    values: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let names: Vec<&'static str> = values.iter().map(|value| name(*value)).collect();
+    PossibleValuesParser::new(names)
+        .try_map(move |given| values.iter().copied().find(|value| name(*value) == given).ok_or("not one of the names"))
+}
+
+fn stages() -> impl TypedValueParser<Value = Stage> {
+    named(Stage::ALL, Stage::name)
+}
+
+fn isas() -> impl TypedValueParser<Value = Isa> {
+    named(&Isa::ALL, Isa::name)
+}
+
+pub(super) fn maths() -> impl TypedValueParser<Value = Math> {
+    named(&[Math::Fast, Math::Strict], Math::name)
+}
+
+fn dtypes() -> impl TypedValueParser<Value = Storage> {
+    named(&[Storage::F32, Storage::F64], Storage::name)
+}

@@ -1,0 +1,216 @@
+//! `updraft train`: the built-in trainer with rules as its optimizers, compared if there are several.
+//!
+//! The trainer is [`crate::train`]; here are its arguments, a progress bar where stderr is a terminal, and a line for each
+//! epoch on stdout.
+
+use super::{Failure, count, hypers_text, load_rule, parse_set, print, warn, wrap, write_files};
+use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, page, table, train};
+use crate::{Error, HyperValue, Optimizer};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+/// Train a small network on handwritten digits with one or more rules
+///
+/// The network has 784-512-256-10 units with ReLU between them, and softmax cross-entropy as its loss. Every rule starts from
+/// the same weights and sees the same batches.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Paths, or names of shipped rules
+    #[arg(required = true, value_name = "RULE")]
+    rules: Vec<PathBuf>,
+    /// A folder in MNIST's format [default: 10,000 digits that are built in]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How often every image is seen
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+    /// Images in a step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Decides the start and the order of the images
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Set a hyper of every rule that has it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
+    set: Vec<(String, HyperValue)>,
+    /// Write a page with the curves of all rules
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut optimizers = build(args)?;
+    if let Some(path) = &args.report {
+        // Better now than after minutes of training.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if path.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(Failure::Message(format!("cannot write `{}`: there is no such folder", path.display())));
+        }
+    }
+    let digits = match &args.data {
+        Some(folder) => Digits::read(folder),
+        None => Digits::built_in(),
+    };
+    let digits = digits.map_err(|error| Failure::Message(error.to_string()))?;
+    let options = Options { epochs: args.epochs as usize, batch: args.batch as usize, seed: args.seed };
+    let several = optimizers.len() > 1;
+    let mut runs: Vec<Run> = Vec::new();
+    for optimizer in &mut optimizers {
+        let rule = optimizer.rule().clone();
+        let hypers = rule.hypers().filter_map(|hyper| Some((hyper.name, optimizer.hyper(hyper.name).ok()?)));
+        let title = format!("{}: {}", rule.name(), hypers_text(hypers));
+        let width = super::columns().unwrap_or(usize::MAX);
+        print(&format!("{}\n{}\n", wrap(&title, width, rule.name().chars().count() + 2), HEAD))?;
+        let mut display = Display { bar: None, epochs: options.epochs, closed: false };
+        let run = train(&digits, optimizer, &options, &mut display);
+        if let Some(warning) = optimizer.warning().filter(|_| runs.is_empty()) {
+            warn(warning);
+        }
+        let run = run.map_err(|error| Failure::Message(error.to_string()))?;
+        if !several {
+            print(&format!("\n{}", summary(&run)))?;
+        } else {
+            print("\n")?;
+        }
+        runs.push(run);
+    }
+    if several {
+        print(&table(&runs))?;
+    }
+    if let Some(path) = &args.report {
+        write_files(&[(path, page(&runs).as_bytes())])?;
+        print(&format!("\nThe report is in {}\n", path.display()))?;
+    }
+    let diverged = runs.iter().filter_map(|run| run.diverged.as_ref());
+    match (diverged.clone().count(), diverged.into_iter().next()) {
+        (0, _) => Ok(()),
+        (1, Some(diverged)) if !several => Err(Failure::Message(diverged.to_string())),
+        (n, _) => Err(Failure::Message(format!("{} of {} diverged", n, count(runs.len(), "run")))),
+    }
+}
+
+/// An optimizer for each rule, with the hypers that it has of those that were set.
+fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
+    let rules = args.rules.iter().map(|rule| load_rule(rule)).collect::<Result<Vec<_>, _>>()?;
+    for (name, value) in &args.set {
+        let has = |rule: &crate::Rule| rule.hypers().any(|hyper| hyper.name == name);
+        if rules.iter().any(has) {
+            continue;
+        }
+        if let [rule] = rules.as_slice() {
+            // It says which there are.
+            rule.optimizer().set(name, *value)?;
+        }
+        let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+        return Err(Failure::Message(format!("none of {} has a hyper `{name}`", names.join(", "))));
+    }
+    let mut optimizers = Vec::new();
+    for rule in &rules {
+        let mut builder = Ok(rule.optimizer());
+        for (name, value) in &args.set {
+            if rule.hypers().any(|hyper| hyper.name == name) {
+                builder = builder.and_then(|builder| builder.set(name, *value));
+            }
+        }
+        let optimizer = builder.and_then(|builder| builder.build());
+        optimizers.push(optimizer.map_err(|error| match error {
+            error @ (Error::HyperOutOfRange { .. } | Error::HyperKind { .. }) => {
+                Failure::Message(format!("{}: {error}", rule.name()))
+            }
+            error => error.into(),
+        })?);
+    }
+    Ok(optimizers)
+}
+
+/// The head of the lines of epochs.
+const HEAD: &str = "epoch  train loss  test loss  test accuracy  forward  backward     step     rest";
+
+/// Shows how a run goes.
+struct Display {
+    bar: Option<ProgressBar>,
+    epochs: usize,
+    /// Nobody reads stdout any more.
+    closed: bool,
+}
+
+impl Progress for Display {
+    fn start(&mut self, rule: &str, steps: usize) {
+        if !io::stderr().is_terminal() {
+            return;
+        }
+        let bar = ProgressBar::new(steps as u64).with_prefix(rule.to_string());
+        // The template is a constant; a plain bar would do if it were wrong.
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3}%  {msg}  {eta:>4} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+        self.bar = Some(bar);
+    }
+
+    fn batch(&mut self, batch: &BatchDone) {
+        let Some(bar) = &self.bar else { return };
+        // Drawing more often than the eye follows would cost the run time.
+        if batch.step.is_multiple_of(8) {
+            let BatchDone { epoch, loss, images_per_second, .. } = batch;
+            let epochs = self.epochs;
+            bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  {images_per_second:.0} images/s"));
+            bar.set_position(batch.step as u64);
+        }
+    }
+
+    fn epoch(&mut self, epoch: &Epoch) {
+        let line = epoch_line(epoch, self.epochs);
+        let say = || matches!(print(&line), Err(Failure::ClosedPipe));
+        self.closed |= match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        };
+    }
+
+    fn finish(&mut self, _: &Run) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn epoch_line(epoch: &Epoch, epochs: usize) -> String {
+    let crate::train::Seconds { forward, backward, step, rest } = epoch.seconds;
+    let seconds = |x: f64| format!("{x:.2} s");
+    format!(
+        "{:>5}  {:>10.4}  {:>9.4}  {:>13}  {:>7}  {:>8}  {:>7}  {:>7}\n",
+        format!("{}/{epochs}", epoch.number),
+        epoch.train_loss,
+        epoch.test_loss,
+        format!("{:.1}%", 100.0 * epoch.test_accuracy),
+        seconds(forward),
+        seconds(backward),
+        seconds(step),
+        seconds(rest),
+    )
+}
+
+/// What a single run came to.
+fn summary(run: &Run) -> String {
+    let crate::train::Seconds { forward, backward, step, rest } = run.seconds;
+    let total = run.seconds.total().max(1e-9);
+    let share = |part: f64| format!("{:.0}%", 100.0 * part / total);
+    let reached = run.epochs.last().map_or(String::new(), |last| {
+        format!(
+            "{}: {:.1}% test accuracy after {}\n",
+            run.rule,
+            100.0 * last.test_accuracy,
+            count(run.epochs.len(), "epoch")
+        )
+    });
+    let steps = run.losses.len().max(1) as f64;
+    format!(
+        "{reached}{total:.2} s: forward {}, backward {}, step {}, rest {}; {:.3} ms in the optimizer per step of {} parameters\n",
+        share(forward),
+        share(backward),
+        share(step),
+        share(rest),
+        1e3 * step / steps,
+        run.parameters,
+    )
+}

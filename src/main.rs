@@ -1,0 +1,5 @@
+//! The program `updraft`.
+
+fn main() -> std::process::ExitCode {
+    updraft::cli::main()
+}

@@ -1,0 +1,773 @@
+//! The program `updraft` as its users run it: arguments in, text, files and an exit code out.
+//!
+//! Every test runs the binary in a folder of its own, so that messages name files the same way everywhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+/// A folder for one test, empty when the test begins.
+struct Folder(PathBuf);
+
+/// What a run gave.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Folder {
+    fn new(test: &str) -> Folder {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}"));
+        // It is there if the test has run before.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    fn text(&self, name: &str) -> String {
+        String::from_utf8(self.read(name)).unwrap()
+    }
+
+    /// Every file with its bytes.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.path().is_file());
+        files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_updraft"));
+        command.args(args).current_dir(&self.0).stdin(Stdio::null()).env_remove("NO_COLOR").env("TERM", "xterm");
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        ran(self.command(args).output().unwrap())
+    }
+
+    fn run_with_stdin(&self, args: &[&str], stdin: &str) -> Ran {
+        let mut command = self.command(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        ran(child.wait_with_output().unwrap())
+    }
+
+    /// Runs what must succeed and say nothing on stderr, and returns its stdout.
+    fn ok(&self, args: &[&str]) -> String {
+        let Ran { code, stdout, stderr } = self.run(args);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}");
+        stdout
+    }
+
+    /// Runs what must fail with `code` and change no file, and returns its stderr.
+    fn fails(&self, code: i32, args: &[&str]) -> String {
+        let before = self.files();
+        let ran = self.run(args);
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
+        assert!(self.files() == before, "{args:?} changed files");
+        ran.stderr
+    }
+}
+
+fn ran(output: std::process::Output) -> Ran {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Commands with what they answer on stderr, one after the other.
+fn transcript(folder: &Folder, code: i32, commands: &[&[&str]]) -> String {
+    let answer = |args: &&[&str]| format!("$ updraft {}\n{}\n", args.join(" "), folder.fails(code, args));
+    commands.iter().map(answer).collect()
+}
+
+const BROKEN: &str = "optimizer broken
+hyper lr = 1e-3 in [0, inf)
+hyper unused = 1
+state m = 0
+
+m = lerp(m, g, 0.1
+p -= rl * m
+";
+
+const UNTIDY: &str = "optimizer untidy
+hyper lr=0.1 in [0,inf) # rate
+
+
+p-=lr*g
+";
+
+const TIDY: &str = "optimizer untidy
+hyper lr = 0.1 in [0, inf)  # rate
+
+p -= lr * g
+";
+
+// Help and usage.
+
+#[test]
+fn help() {
+    let folder = Folder::new("help");
+    let mut all = folder.ok(&["--help"]);
+    for command in ["check", "fmt", "explain", "list", "doc", "emit", "apply", "train", "completions"] {
+        all += &format!("\n$ updraft {command} --help\n{}", folder.ok(&[command, "--help"]));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn what_does_not_exist_is_a_usage_error() {
+    let folder = Folder::new("usage");
+    let apply = ["apply", "sgd", "--params", "p", "--grads", "g", "--out", "o"];
+    for flag in ["--threads=1", "--seed=1", "--store=m=bf16", "--schedule=lr=step", "--view=x=f", "--report-out=f"] {
+        folder.fails(2, &[&apply[..], &[flag]].concat());
+    }
+    for flag in ["--checkpoint=f", "--resume", "--schedule=lr=step", "--ema=0.9", "--threads=1"] {
+        folder.fails(2, &["train", "sgd", flag]);
+    }
+    for args in
+        [&[][..], &["bench"], &["schedule"], &["help"], &["check"], &["fmt"], &["explain"], &["doc"], &["emit", "sgd"]]
+    {
+        folder.fails(2, args);
+    }
+    for flag in
+        ["--t=0", "--lanes=3", "--math=exact", "--dtype=bf16", "--set=lr", "--set=lr=x", "--isa=x86_64+avx2+fma"]
+    {
+        folder.fails(2, &["emit", "sgd", "--stage", "kernel", flag]);
+    }
+    for flag in ["--epochs=0", "--batch=0", "--seed=-1"] {
+        folder.fails(2, &["train", "sgd", flag]);
+    }
+    insta::assert_snapshot!(transcript(
+        &folder,
+        2,
+        &[
+            &["emit", "sgd", "--stage", "kernel", "--isa", "sparc"],
+            &["emit", "sgd", "--stage", "kernel", "--dtype", "f64", "--lanes", "4"],
+            &["emit", "sgd", "--stage", "mlir"],
+            &["completions", "tcsh"],
+        ]
+    ));
+}
+
+// check, fmt, explain.
+
+#[test]
+fn check_shows_every_finding_of_every_file() {
+    let folder = Folder::new("check");
+    folder.write("broken.opt", BROKEN);
+    folder.write("untidy.opt", UNTIDY);
+    let ran = folder.run(&["check", "missing.opt", "broken.opt", "untidy.opt"]);
+    assert_eq!(ran.code, Some(1));
+    insta::assert_snapshot!(format!("{}----- stderr\n{}", ran.stdout, ran.stderr));
+    assert_eq!(folder.ok(&["check", "untidy.opt"]), "Checked 1 file: no errors, no warnings\n");
+}
+
+#[test]
+fn lints_are_no_errors() {
+    let folder = Folder::new("lints");
+    folder.write("careless.opt", "optimizer careless\nhyper lr = 1\nhyper unused = 1\n\np -= lr * g\n");
+    let text = folder.ok(&["check", "careless.opt"]);
+    assert!(text.starts_with("warning[unused-hyper]"), "{text}");
+    assert!(text.ends_with("\nChecked 1 file: no errors, 1 warning\n"), "{text}");
+}
+
+#[test]
+fn check_gives_json() {
+    let folder = Folder::new("json");
+    folder.write("broken.opt", BROKEN);
+    let ran = folder.run(&["check", "--json", "broken.opt", "broken.opt"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
+    let found: Vec<serde_json::Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let codes: Vec<&str> = found.iter().map(|it| it["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["unclosed-bracket", "unknown-name", "unclosed-bracket", "unknown-name"]);
+    assert_eq!((&found[0]["file"], &found[0]["line"]), (&"broken.opt".into(), &6.into()));
+    folder.write("fine.opt", "optimizer fine\nhyper lr = 1\n\np -= lr * g\n");
+    assert_eq!(folder.ok(&["check", "--json", "fine.opt"]), "[]\n");
+    // A file that cannot be read is no finding, and leaves the array whole.
+    let ran = folder.run(&["check", "--json", "missing.opt"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), "[]\n"));
+}
+
+#[test]
+fn files_that_are_no_text_are_named() {
+    let folder = Folder::new("unreadable");
+    folder.write("latin.opt", b"# caf\xe9\noptimizer latin\n");
+    folder.write("long.opt", vec![b'#'; 3 << 20]);
+    fs::create_dir(folder.path("dir.opt")).unwrap();
+    let ran = folder.run(&["check", "latin.opt", "dir.opt", "long.opt", "esc\u{1b}[31m.opt"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("source-too-long"), "{}", ran.stdout);
+    insta::assert_snapshot!(ran.stderr);
+}
+
+#[test]
+fn stdin_is_a_file() {
+    let folder = Folder::new("stdin");
+    let ran = folder.run_with_stdin(&["check", "-"], TIDY);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "Checked 1 file: no errors, no warnings\n"));
+    let ran = folder.run_with_stdin(&["check", "-"], BROKEN);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains(" --> (stdin)/broken.opt:6:9"), "{}", ran.stdout);
+    let ran = folder.run_with_stdin(&["fmt", "-"], UNTIDY);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), TIDY, ""));
+    let ran = folder.run_with_stdin(&["fmt", "--check", "-"], UNTIDY);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), "-\n"));
+    let ran = folder.run_with_stdin(&["doc", "-"], TIDY);
+    assert!(ran.stdout.starts_with("# untidy\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn fmt_rewrites_in_place() {
+    let folder = Folder::new("fmt");
+    folder.write("untidy.opt", UNTIDY);
+    folder.write("broken.opt", BROKEN);
+    let ran = folder.run(&["fmt", "--check", "untidy.opt"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), folder.text("untidy.opt").as_str()), (Some(1), "untidy.opt\n", UNTIDY));
+    let ran = folder.run(&["fmt", "missing.opt", "broken.opt", "untidy.opt"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+    assert_eq!((folder.text("untidy.opt").as_str(), folder.text("broken.opt").as_str()), (TIDY, BROKEN));
+    insta::assert_snapshot!(ran.stderr);
+    assert_eq!(folder.ok(&["fmt", "untidy.opt"]), "");
+    assert_eq!(folder.ok(&["fmt", "--check", "untidy.opt"]), "");
+    assert_eq!(folder.files().len(), 2, "a temporary file is left");
+}
+
+#[test]
+fn explain() {
+    let folder = Folder::new("explain");
+    insta::assert_snapshot!("explain_extent_grows", folder.ok(&["explain", "extent-grows"]));
+    let list = folder.ok(&["explain", "--list"]);
+    let slugs: Vec<&str> = list.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(slugs, updraft::Code::ALL.iter().map(|code| code.slug()).collect::<Vec<_>>());
+    for slug in slugs {
+        // What the checker says of the bad example must be about this code.
+        let text = folder.ok(&["explain", slug]);
+        assert!(!text.contains("is answered with") || text.matches(&format!("[{slug}]")).count() > 1, "{text}");
+    }
+    insta::assert_snapshot!(transcript(&folder, 1, &[&["explain", "unknwon-name"], &["explain", "x"]]));
+}
+
+// list, doc, emit.
+
+#[test]
+fn list() {
+    insta::assert_snapshot!(Folder::new("list").ok(&["list"]));
+}
+
+#[test]
+fn doc() {
+    let folder = Folder::new("doc");
+    insta::assert_snapshot!("doc_adam", folder.ok(&["doc", "adam"]));
+    folder.write(
+        "all.opt",
+        "# All: every kind of declaration.\noptimizer all\nhyper lr = 1e-2 in (0, 1]  # rate | step\nhyper every = 2*3 in 1.. \
+         fixed\nhyper free = lr\nstate n per tensor = every\nstate m = 2*p\ninput loss = 1  # of the batch\ninput scale per \
+         tensor\ndef half(x) = x/2\nrequire lr < free + 1, \"lr is too large\"\n\n# Above the first statement.\nn += 1\nif n > 3 \
+         { m = half(g) * loss }\n\n# In the middle.\np -= lr * m * scale\n",
+    );
+    insta::assert_snapshot!("doc_all", folder.ok(&["doc", "all.opt"]));
+}
+
+#[test]
+fn rules_are_shipped_or_files() {
+    let folder = Folder::new("rules");
+    folder.write("adam.opt", TIDY.replace("untidy", "adam"));
+    fs::create_dir(folder.path("sub")).unwrap();
+    folder.write("sub/lion", TIDY.replace("untidy", "lion"));
+    assert!(folder.ok(&["doc", "adam"]).contains("beta2"));
+    assert!(!folder.ok(&["doc", "adam.opt"]).contains("beta2"));
+    assert!(!folder.ok(&["doc", "./adam.opt"]).contains("beta2"));
+    assert!(!folder.ok(&["doc", "sub/lion"]).contains("beta1"));
+    folder.write("broken.opt", BROKEN);
+    let commands: [&[&str]; 4] = [&["doc", "adma"], &["doc", "adma.opt"], &["doc", "broken.opt"], &["doc", "sub/adam"]];
+    insta::assert_snapshot!(transcript(&folder, 1, &commands));
+}
+
+/// `emit` prints the text of the library, which its own tests and the snapshots hold.
+#[test]
+fn emit_prints_what_the_library_gives() {
+    use updraft::codegen::{Isa, Lanes};
+    use updraft::{EmitOptions, Math, Rule, Stage, Storage};
+    let folder = Folder::new("emit");
+    let rule = Rule::shipped("radam").unwrap();
+    for &stage in Stage::ALL {
+        let options = EmitOptions { isa: Isa::Aarch64, ..EmitOptions::default() };
+        let args = ["emit", "radam", "--stage", stage.name(), "--isa", "aarch64"];
+        assert_eq!(folder.ok(&args), updraft::emit(&rule, stage, &options).unwrap());
+        let options = EmitOptions {
+            isa: Isa::X86_64Fma,
+            storage: Storage::F64,
+            math: Math::Strict,
+            set: vec![("maximize".into(), true.into()), ("lr".into(), 0.5.into())],
+            t: 3,
+            lanes: Lanes::One,
+            all: false,
+        };
+        let args =
+            ["emit", "radam", "--stage", stage.name(), "--isa", "x86_64+fma", "--dtype", "f64", "--math", "strict"];
+        let more = ["--set", "maximize=true", "--set", "lr=0.5", "--t", "3", "--lanes", "1"];
+        assert_eq!(folder.ok(&[&args[..], &more].concat()), updraft::emit(&rule, stage, &options).unwrap());
+    }
+    let plans = folder.ok(&["emit", "radam", "--stage", "plan", "--all"]);
+    let firsts: Vec<&str> = plans.lines().filter(|line| line.starts_with("# first")).collect();
+    assert_eq!(firsts, ["# first at t = 1", "# first at t = 6"]);
+    let kernel = folder.ok(&["emit", "radam", "--stage", "kernel", "--lanes", "4"]);
+    assert_eq!(updraft::ir::parse_kernel(&kernel).unwrap().name, "radam");
+    insta::assert_snapshot!(transcript(
+        &folder,
+        1,
+        &[
+            &["emit", "radam", "--stage", "ast", "--set", "weightdecay=1"],
+            &["emit", "radam", "--stage", "plan", "--set", "beta1=1"],
+            &["emit", "radam", "--stage", "plan", "--set", "lr=nan"],
+            &["emit", "radam", "--stage", "plan", "--set", "maximize=1"],
+            &["emit", "sgd", "--stage", "plan", "--set", "nesterov=true"],
+        ]
+    ));
+}
+
+// apply.
+
+/// A tensor of a safetensors file.
+type Entry = (Dtype, Vec<usize>, Vec<u8>);
+
+fn f32s(shape: &[usize], values: &[f32]) -> Entry {
+    (Dtype::F32, shape.to_vec(), values.iter().flat_map(|x| x.to_le_bytes()).collect())
+}
+
+fn f64s(shape: &[usize], values: &[f64]) -> Entry {
+    (Dtype::F64, shape.to_vec(), values.iter().flat_map(|x| x.to_le_bytes()).collect())
+}
+
+fn safetensors(entries: &[(&str, Entry)], metadata: &[(&str, &str)]) -> Vec<u8> {
+    let views = entries.iter().map(|(name, (dtype, shape, bytes))| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
+        (*name, view)
+    });
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata)).unwrap()
+}
+
+fn tensors(bytes: &[u8]) -> BTreeMap<String, Entry> {
+    let file = SafeTensors::deserialize(bytes).unwrap();
+    let entry = |view: &TensorView| (view.dtype(), view.shape().to_vec(), view.data().to_vec());
+    file.tensors().iter().map(|(name, view)| (name.clone(), entry(view))).collect()
+}
+
+fn values((dtype, _, bytes): &Entry) -> Vec<f64> {
+    match dtype {
+        Dtype::F32 => bytes.chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().unwrap()).into()).collect(),
+        Dtype::F64 => bytes.chunks_exact(8).map(|x| f64::from_le_bytes(x.try_into().unwrap())).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const FILES: [&str; 6] = ["--params", "p", "--grads", "g", "--out", "o"];
+
+/// `apply RULE --params p --grads g --out o`, with more.
+fn apply<'a>(rule: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["apply", rule], &FILES[..], more].concat()
+}
+
+/// Some of the steps of a file of gradients.
+fn steps(grads: &BTreeMap<String, Entry>, range: std::ops::Range<usize>) -> Vec<u8> {
+    let cut = |(dtype, shape, bytes): &Entry| {
+        let size = bytes.len() / shape[0];
+        let shape = [&[range.len()], &shape[1..]].concat();
+        (*dtype, shape, bytes[range.start * size..range.end * size].to_vec())
+    };
+    let entries: Vec<(&str, Entry)> = grads.iter().map(|(name, entry)| (name.as_str(), cut(entry))).collect();
+    safetensors(&entries, &[])
+}
+
+#[test]
+fn apply_follows_the_golden_trajectories() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/optimizers");
+    let mut cases = 0;
+    for case in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = case.file_name().unwrap().to_str().unwrap();
+        let folder = Folder::new(&format!("golden-{name}"));
+        let file = |name: &str| fs::read(case.join(name)).unwrap();
+        let meta: serde_json::Value = serde_json::from_slice(&file("case.json")).unwrap();
+        let hypers = meta["hyper"].as_object().unwrap();
+        let sets: Vec<String> = hypers.iter().map(|(key, value)| format!("--set={key}={value}")).collect();
+        let (relative, absolute) = if name.ends_with("f32") { (4e-6, 2e-6) } else { (1e-11, 1e-12) };
+        let run = |more: &[&str]| {
+            let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+            folder.ok(&apply(meta["rule"].as_str().unwrap(), &[more, &sets].concat()))
+        };
+        folder.write("p", file("params.safetensors"));
+        folder.write("g", file("grads.safetensors"));
+        run(&["--trace", "t", "--state-out", "s"]);
+        let whole = folder.files();
+        let (trace, out) = (tensors(&whole["t"]), tensors(&whole["o"]));
+        for (tensor, expected) in tensors(&file("expect.safetensors")) {
+            assert_eq!((trace[&tensor].0, &trace[&tensor].1), (expected.0, &expected.1), "{name} {tensor}");
+            for (got, want) in values(&trace[&tensor]).iter().zip(values(&expected)) {
+                assert!((got - want).abs() <= relative * want.abs() + absolute, "{name} {tensor}: {got} for {want}");
+            }
+            assert!(trace[&tensor].2.ends_with(&out[&tensor].2), "the trace ends with what is put out");
+        }
+        run(&["--trace", "t", "--state-out", "s", "--engine", "eval"]);
+        assert!(folder.files() == whole, "{name}: engines differ");
+
+        // 20 steps are 12 and 8, with the state in between.
+        let grads = tensors(&whole["g"]);
+        folder.write("g", steps(&grads, 0..12));
+        run(&["--state-out", "s"]);
+        folder.write("p", folder.read("o"));
+        folder.write("g", steps(&grads, 12..20));
+        run(&["--state", "s", "--state-out", "s"]);
+        assert_eq!(tensors(&folder.read("o")), out, "{name}: resumed parameters differ");
+        assert!(folder.read("s") == whole["s"], "{name}: resumed state differs");
+        cases += 1;
+    }
+    assert_eq!(cases, 32);
+}
+
+#[test]
+fn apply_steps_what_has_a_gradient_and_copies_the_rest() {
+    let folder = Folder::new("apply-mixed");
+    let half = (Dtype::BF16, vec![2], vec![1, 2, 3, 4]);
+    let index = (Dtype::I64, vec![1], vec![7; 8]);
+    folder.write(
+        "p",
+        safetensors(
+            &[
+                ("frozen", f32s(&[2], &[1.0, f32::NAN])),
+                ("half", half.clone()),
+                ("index", index.clone()),
+                ("single", f64s(&[3], &[1.0, 2.0, 3.0])),
+                ("stacked", f32s(&[2, 1], &[1.0, 2.0])),
+                ("scalar", f32s(&[], &[5.0])),
+                ("empty", f32s(&[0, 3], &[])),
+            ],
+            &[("format", "pt"), ("a", "1"), ("z", "2")],
+        ),
+    );
+    let grads = [
+        ("single", f64s(&[3], &[1.0, 0.0, -1.0])),
+        ("stacked", f32s(&[1, 2, 1], &[1.0, -1.0])),
+        ("scalar", f32s(&[1], &[2.0])),
+        ("empty", f32s(&[1, 0, 3], &[])),
+    ];
+    folder.write("g", safetensors(&grads, &[]));
+    assert_eq!(folder.ok(&apply("sgd", &["--set", "lr=0.5", "--trace", "t", "--state-out", "s"])), "");
+    let out = tensors(&folder.read("o"));
+    let expected: BTreeMap<String, Entry> = [
+        ("frozen", f32s(&[2], &[1.0, f32::NAN])),
+        ("half", half.clone()),
+        ("index", index),
+        ("single", f64s(&[3], &[0.5, 2.0, 3.5])),
+        ("stacked", f32s(&[2, 1], &[0.5, 2.5])),
+        ("scalar", f32s(&[], &[4.0])),
+        ("empty", f32s(&[0, 3], &[])),
+    ]
+    .map(|(name, entry)| (name.to_string(), entry))
+    .into();
+    assert_eq!(out, expected);
+    let (_, header) = SafeTensors::read_metadata(&folder.read("o")).map(|(n, header)| (n, header)).unwrap();
+    let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap().into_iter().collect();
+    assert_eq!(metadata, [("a", "1"), ("format", "pt"), ("z", "2")].map(|(k, v)| (k.into(), v.into())).into());
+    let trace = tensors(&folder.read("t"));
+    assert_eq!(trace["half"], (Dtype::BF16, vec![1, 2], half.2));
+    assert_eq!(trace["scalar"], f32s(&[1], &[4.0]));
+    // Only what took a step has a state.
+    let state = tensors(&folder.read("s"));
+    let names: Vec<&str> = state.keys().map(String::as_str).collect();
+    assert_eq!(names, ["empty/t", "scalar/t", "single/t", "stacked/t"]);
+    let first = folder.files();
+    for _ in 0..3 {
+        // Maps are in another order in every process.
+        folder.ok(&apply("sgd", &["--set", "lr=0.5", "--trace", "t", "--state-out", "s"]));
+        assert!(folder.files() == first, "equal inputs give equal bytes");
+    }
+}
+
+#[test]
+fn apply_with_no_steps_copies() {
+    let folder = Folder::new("apply-none");
+    let w = f32s(&[2], &[1.0, 2.0]);
+    folder.write("p", safetensors(&[("w", w.clone())], &[]));
+    for grads in [vec![("w", f32s(&[0, 2], &[]))], vec![]] {
+        folder.write("g", safetensors(&grads, &[]));
+        folder.ok(&apply("adam", &["--trace", "t", "--state-out", "s"]));
+        assert_eq!(tensors(&folder.read("o"))["w"], w);
+        assert_eq!(tensors(&folder.read("t"))["w"], f32s(&[0, 2], &[]));
+        assert!(tensors(&folder.read("s")).is_empty());
+    }
+}
+
+#[test]
+fn apply_replaces_its_own_input() {
+    let folder = Folder::new("apply-in-place");
+    folder.write("w", safetensors(&[("w", f32s(&[2], &[1.0, 2.0]))], &[]));
+    folder.write("g", safetensors(&[("w", f32s(&[2], &[1.0, 1.0]))], &[]));
+    let args = ["apply", "adagrad", "--params", "w", "--grads", "g", "--out", "w", "--state-out", "s", "--set", "lr=1"];
+    folder.ok(&args);
+    let once = values(&tensors(&folder.read("w"))["w"]);
+    assert!((once[0] - 0.0).abs() < 1e-6 && (once[1] - 1.0).abs() < 1e-6, "{once:?}");
+    folder.ok(&[&args[..], &["--state", "s"]].concat());
+    let twice = values(&tensors(&folder.read("w"))["w"]);
+    assert!((once[0] - twice[0] - 0.5_f64.sqrt()).abs() < 1e-6, "{twice:?}");
+    assert_eq!(folder.files().len(), 3, "a temporary file is left");
+}
+
+const INPUTS: &str = "optimizer inputs
+hyper lr = 1 in [0, inf)
+input loss
+input scale per tensor = 1
+input late = 0
+
+p -= lr * loss * scale * g
+if t == 3 { p += late }
+";
+
+#[test]
+fn apply_gives_inputs() {
+    let folder = Folder::new("apply-inputs");
+    folder.write("inputs.opt", INPUTS);
+    folder.write("p", safetensors(&[("a", f64s(&[1], &[0.0])), ("b", f64s(&[1], &[0.0]))], &[]));
+    let ones = f64s(&[3, 1], &[1.0; 3]);
+    folder.write("g", safetensors(&[("a", ones.clone()), ("b", ones)], &[]));
+    folder.write("losses", "1\n 2.5 \n-4e0\n7\n\n");
+    let trace = |more: &[&str]| {
+        folder.ok(&apply("inputs.opt", &[&["--trace", "t"], more].concat()));
+        let trace = tensors(&folder.read("t"));
+        assert_eq!(trace["a"], trace["b"]);
+        values(&trace["a"])
+    };
+    assert_eq!(trace(&["--input", "loss=0.5"]), [-0.5, -1.0, -1.5]);
+    assert_eq!(trace(&["--input", "loss=@losses"]), [-1.0, -3.5, 0.5]);
+    assert_eq!(trace(&["--input", "loss=@losses", "--input", "scale=2"]), [-2.0, -7.0, 1.0]);
+    assert_eq!(trace(&["--input", "loss=9", "--input", "late=3", "--input", "loss=1"]), [-1.0, -2.0, 0.0]);
+    folder.write("short", "1\n2\n");
+    folder.write("words", "1\ntwo\n3\n");
+    let commands = [
+        apply("inputs.opt", &[]),
+        apply("inputs.opt", &["--input", "los=1"]),
+        apply("inputs.opt", &["--input", "loss=@short"]),
+        apply("inputs.opt", &["--input", "loss=@words"]),
+        apply("inputs.opt", &["--input", "loss=@missing"]),
+        apply("sgd", &["--input", "loss=1"]),
+    ];
+    insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
+    folder.fails(2, &apply("inputs.opt", &["--input", "loss"]));
+    folder.fails(2, &apply("inputs.opt", &["--input", "loss=x"]));
+}
+
+#[test]
+fn apply_says_which_tensor_is_wrong_and_writes_nothing() {
+    let folder = Folder::new("apply-errors");
+    let w = || ("w", f32s(&[2, 3], &[1.0; 6]));
+    let stack = |n: usize| f32s(&[n, 2, 3], &vec![1.0; 6 * n]);
+    folder.write("p", safetensors(&[w(), ("b", f32s(&[2], &[1.0; 2])), ("h", (Dtype::F16, vec![1], vec![0, 0]))], &[]));
+    let grads = |name: &str, entries: &[(&str, Entry)]| folder.write(name, safetensors(entries, &[]));
+    grads("g", &[w()]);
+    grads("unknown", &[w(), ("W", f32s(&[1], &[0.0]))]);
+    grads("half", &[("h", (Dtype::F16, vec![1], vec![0, 0]))]);
+    grads("wide", &[("w", f64s(&[2, 3], &[1.0; 6]))]);
+    grads("shape", &[("w", f32s(&[3, 2], &[1.0; 6]))]);
+    grads("rank", &[("w", f32s(&[1, 1, 2, 3], &[1.0; 6]))]);
+    grads("steps", &[("w", stack(3)), ("b", f32s(&[2, 2], &[1.0; 4]))]);
+    grads("single", &[("w", stack(3)), ("b", f32s(&[2], &[1.0; 2]))]);
+    folder.write("damaged", b"not a file of tensors");
+    let mut lying = folder.read("g");
+    lying[0] = 0xff;
+    lying[6] = 0xff;
+    folder.write("lying", lying);
+    folder.ok(&["apply", "adam", "--params", "p", "--grads", "g", "--out", "o", "--state-out", "state"]);
+    grads("other", &[("w", f32s(&[6], &[1.0; 6]))]);
+    let with = |params, grads, out, more: &[&'static str]| {
+        [&["apply", "adam", "--params", params, "--grads", grads, "--out", out], more].concat()
+    };
+    let commands = [
+        with("missing", "g", "o", &[]),
+        with("p", "missing", "o", &[]),
+        with("damaged", "g", "o", &[]),
+        with("p", "lying", "o", &[]),
+        with("p", "unknown", "o", &[]),
+        with("p", "half", "o", &[]),
+        with("p", "wide", "o", &[]),
+        with("p", "shape", "o", &[]),
+        with("p", "rank", "o", &[]),
+        with("p", "steps", "o", &[]),
+        with("p", "single", "o", &[]),
+        with("p", "g", "o", &["--set", "beta1=2"]),
+        with("p", "g", "o", &["--state", "missing"]),
+        with("p", "g", "o", &["--state", "p"]),
+        with("p", "g", "o", &["--state", "state", "--set", "maximize=true"]),
+        with("other", "other", "o", &["--state", "state"]),
+        ["apply", "lion", "--params", "p", "--grads", "g", "--out", "o", "--state", "state"].to_vec(),
+        // The last of the files cannot be written, so none is.
+        with("p", "g", "o", &["--trace", "t", "--state-out", "no/such/folder"]),
+        with("p", "g", ".", &["--trace", "t"]),
+    ];
+    insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
+    let same = [with("p", "g", "o", &["--trace", "./o"]), with("p", "g", "x", &["--trace", "t", "--state-out", "t"])];
+    insta::assert_snapshot!("same_output", transcript(&folder, 2, &same.each_ref().map(Vec::as_slice)));
+}
+
+// train.
+
+/// A folder in MNIST's format: 2 x 2 pixels, of which one is bright and says which digit it is.
+fn digits(folder: &Folder) {
+    fs::create_dir(folder.path("digits")).unwrap();
+    for (split, count) in [("train", 40_u8), ("t10k", 12)] {
+        let labels: Vec<u8> = (0..count).map(|index| index % 4).collect();
+        let pixels = labels.iter().flat_map(|label| (0..4).map(move |at| if at == *label { 250 } else { 5 }));
+        let images = [&[0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 2, 0, 0, 0, 2][..], &pixels.collect::<Vec<u8>>()].concat();
+        folder.write(&format!("digits/{split}-images-idx3-ubyte"), images);
+        folder
+            .write(&format!("digits/{split}-labels-idx1-ubyte"), [&[0, 0, 8, 1, 0, 0, 0, count][..], &labels].concat());
+    }
+}
+
+#[test]
+fn train_reports_every_epoch() {
+    let folder = Folder::new("train");
+    digits(&folder);
+    let train = ["train", "adam", "--data", "digits", "--epochs", "2", "--batch", "7", "--set", "lr=0.002"];
+    let text = folder.ok(&[&train[..], &["--report", "r.html"]].concat());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "adam: lr 0.002, beta1 0.9, beta2 0.999, eps 1e-8, weight_decay 0, maximize false");
+    assert!(lines[1].starts_with("epoch  train loss  test loss"), "{text}");
+    assert!(lines[2].starts_with("  1/2  ") && lines[3].starts_with("  2/2  ") && lines[4].is_empty(), "{text}");
+    assert_eq!(lines[3].len(), lines[1].len(), "{text}");
+    assert_eq!(lines[5], "adam: 100.0% test accuracy after 2 epochs");
+    assert!(lines[6].contains("forward ") && lines[6].contains("backward ") && lines[6].contains("step "), "{text}");
+    assert_eq!(lines.last(), Some(&"The report is in r.html"));
+    assert!(folder.text("r.html").starts_with("<!doctype html>"));
+    // What is computed depends on the seed alone; what is measured does not repeat.
+    let losses = |text: &str| -> Vec<String> {
+        let epochs = text.lines().filter(|line| line.contains("/2  "));
+        epochs.map(|line| line.split_whitespace().take(4).collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(losses(&folder.ok(&train)), losses(&text));
+    assert_ne!(losses(&folder.ok(&[&train[..], &["--seed", "1"]].concat())), losses(&text));
+}
+
+#[test]
+fn train_compares_rules() {
+    let folder = Folder::new("train-several");
+    digits(&folder);
+    folder.write("still.opt", "optimizer still\nhyper rate = 0 in [0, inf)\n\np -= rate * g\n");
+    let text = folder.ok(&["train", "sgd", "still.opt", "--data", "digits", "--epochs", "1", "--set", "lr=0.1"]);
+    assert!(text.starts_with("sgd: lr 0.1, "), "{text}");
+    assert!(text.contains("\nstill: rate 0\n"), "{text}");
+    let table: Vec<&str> = text.lines().rev().take(4).collect();
+    assert!(table[3].starts_with("rule ") && table[1].starts_with("sgd ") && table[0].starts_with("still "), "{text}");
+}
+
+#[test]
+fn a_diverged_run_is_an_error_that_says_where() {
+    let folder = Folder::new("train-diverged");
+    digits(&folder);
+    folder.write("blow.opt", "optimizer blow\n\np *= 1e20\n");
+    let ran = folder.run(&["train", "blow.opt", "--data", "digits", "--epochs", "1", "--batch", "8", "--report", "r"]);
+    assert_eq!(ran.code, Some(1));
+    insta::assert_snapshot!(ran.stderr);
+    // The report is about what there is.
+    assert!(folder.text("r").contains("Every loss turned non-finite"));
+    let ran = folder.run(&["train", "blow.opt", "sgd", "--data", "digits", "--epochs", "1"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "error: 1 of 2 runs diverged\n"));
+    assert!(ran.stdout.contains("\nsgd "), "the others are trained all the same: {}", ran.stdout);
+}
+
+#[test]
+fn train_refuses_before_it_trains() {
+    let folder = Folder::new("train-errors");
+    digits(&folder);
+    fs::create_dir(folder.path("empty")).unwrap();
+    folder.write("needs.opt", "optimizer needs\ninput loss\n\np -= loss * g\n");
+    insta::assert_snapshot!(transcript(
+        &folder,
+        1,
+        &[
+            &["train", "adm"],
+            &["train", "adam", "--data", "nowhere"],
+            &["train", "adam", "--data", "empty"],
+            &["train", "adam", "--set", "learning_rate=1"],
+            &["train", "adam", "sgd", "--set", "learning_rate=1"],
+            &["train", "lion", "adam", "--set", "beta2=1"],
+            &["train", "adam", "--report", "no/such/r.html"],
+            &["train", "needs.opt", "--data", "digits"],
+        ]
+    ));
+}
+
+// The process.
+
+#[test]
+fn completions_know_every_command() {
+    let folder = Folder::new("completions");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = folder.ok(&["completions", shell]);
+        for word in ["check", "fmt", "explain", "list", "doc", "emit", "apply", "train", "completions", "state-out"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let folder = Folder::new("pipe");
+    folder.write("broken.opt", BROKEN);
+    let closed = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        ran(folder.command(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap())
+    };
+    for args in [&["list"][..], &["doc", "adam"], &["emit", "adam", "--stage", "clif"], &["completions", "zsh"]] {
+        let ran = closed(args);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
+    }
+    // That nobody reads it does not make it right.
+    assert_eq!(closed(&["check", "broken.opt"]).code, Some(1));
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let folder = Folder::new("colour");
+    folder.write("broken.opt", BROKEN);
+    for args in
+        [&["check", "broken.opt"][..], &["doc", "broken.opt"], &["explain", "unknown-name"], &["--help"], &["emit"]]
+    {
+        let ran = folder.run(args);
+        assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "{args:?}");
+    }
+    // `script` runs a command on a terminal of its own. It is part of every Linux distribution that has a shell.
+    #[cfg(target_os = "linux")]
+    for (variable, coloured) in [("X=", true), ("NO_COLOR=1", false), ("NO_COLOR=", true), ("TERM=dumb", false)] {
+        let updraft = env!("CARGO_BIN_EXE_updraft");
+        let command = format!("TERM=xterm {variable} '{updraft}' check broken.opt");
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).current_dir(&folder.0).env_remove("NO_COLOR").stdin(Stdio::null());
+        let ran = ran(script.output().unwrap());
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        assert!(
+            ran.stdout.contains("error") && ran.stdout.contains('\u{1b}') == coloured,
+            "{variable}: {}",
+            ran.stdout
+        );
+    }
+}
