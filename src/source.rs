@@ -93,6 +93,13 @@ impl SourceFile {
         &self.text[span.range()]
     }
 
+    /// The bytes of the whole lines that a span touches.
+    pub(crate) fn lines_of(&self, span: Span) -> std::ops::Range<u32> {
+        let start = self.text[..span.start as usize].rfind('\n').map_or(0, |i| i + 1);
+        let end = self.text[span.end as usize..].find('\n').map_or(self.text.len(), |i| span.end as usize + i + 1);
+        start as u32..end as u32
+    }
+
     /// The line and the column (both from 1, the column in characters) of a byte offset.
     pub fn line_column(&self, offset: u32) -> (usize, usize) {
         let before = &self.text[..(offset as usize).min(self.text.len())];

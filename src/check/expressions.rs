@@ -7,7 +7,7 @@ use super::names::{self, Symbol};
 use super::program::{
     BinaryOp, Condition, ExprId, Extent, FileKind, Function, HyperDefault, ListFn, ListRef, Node, NodeKind, Ty, Var,
 };
-use super::{Checker, MAX_OPERATIONS, Place, print};
+use super::{Checker, Elsewhere, MAX_OPERATIONS, Place, print};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
 use crate::syntax::ast::{self, Expr, ExprKind, UnaryOp};
@@ -31,9 +31,8 @@ impl Checker<'_> {
             return Some(id);
         }
         let help = match &expr.kind {
-            ExprKind::Bool(_) => "write 1 or 0".to_string(),
-            ExprKind::Name(name) => format!("write `if {} then 1 else 0`", name.text),
-            _ => "write `if CONDITION then A else B` to turn it into a number".to_string(),
+            ExprKind::Bool(value) => format!("write `{}`", u8::from(*value)),
+            _ => format!("write `(if {} then 1 else 0)`", self.text(expr)),
         };
         self.report(
             Diagnostic::new(Code::NotANumber, expr.span, "a condition where a number is needed")
@@ -49,10 +48,14 @@ impl Checker<'_> {
         if self.node(id).ty == Ty::Condition {
             return Some(id);
         }
-        let text = self.parsed.file.slice(expr.span);
-        let help = match expr.kind {
-            ExprKind::Name(_) => format!("write `{text} != 0`"),
-            _ => "compare it with something: `... != 0`".to_string(),
+        let text = self.text(expr);
+        let help = match (&without_parentheses(expr).kind, &self.node(id).kind) {
+            (ExprKind::Number { value, .. }, _) => format!("write `{}`", *value != 0.0),
+            (_, NodeKind::Hyper(_)) => {
+                format!("write `{text} != 0`, or make it a flag: `hyper {text} = true` or `= false`")
+            }
+            (ExprKind::If { .. }, _) => format!("write `({text}) != 0`"),
+            _ => format!("write `{text} != 0`"),
         };
         self.report(
             Diagnostic::new(Code::NotACondition, expr.span, "a number where a condition is needed")
@@ -60,6 +63,12 @@ impl Checker<'_> {
                 .help(help),
         );
         None
+    }
+
+    /// An expression as written, for a help that repeats it: without parentheses around it, and not too long.
+    fn text(&self, expr: &Expr) -> &str {
+        let text = self.parsed.file.slice(without_parentheses(expr).span);
+        if text.len() > 60 || text.contains(['\n', '#']) { "..." } else { text }
     }
 
     /// Any expression. `None`: an error has been reported.
@@ -99,6 +108,13 @@ impl Checker<'_> {
                 if let Some(mode) = self.mode(*op, left, right, span) {
                     return mode;
                 }
+                if let Some(help) = self.compares_conditions(*op, left, right) {
+                    self.report(
+                        Diagnostic::new(Code::NotANumber, span, "conditions are not compared, they are joined")
+                            .help(help),
+                    );
+                    return None;
+                }
                 let left = self.number(left);
                 let right = self.number(right);
                 self.build(NodeKind::Compare(*op, left?, right?), span)
@@ -114,6 +130,42 @@ impl Checker<'_> {
                 self.build(NodeKind::If(cond?, then_id?, otherwise?), span)
             }
             ExprKind::Call { function, args, per } => self.call(function, args, per.as_ref(), span),
+        }
+    }
+
+    /// What to write for a comparison with `true` or `false`, and for one of two flags.
+    fn compares_conditions(&self, op: ast::CompareOp, left: &Expr, right: &Expr) -> Option<String> {
+        let wanted = match op {
+            ast::CompareOp::Eq => true,
+            ast::CompareOp::Ne => false,
+            _ => return None,
+        };
+        let (a, b) = (self.text(left), self.text(right));
+        let not = |expr: &Expr| match &without_parentheses(expr).kind {
+            ExprKind::Name(_) | ExprKind::Call { .. } => format!("write `not {}`", self.text(expr)),
+            _ => format!("write `not ({})`", self.text(expr)),
+        };
+        match (&left.kind, &right.kind) {
+            (ExprKind::Bool(value), _) if *value == wanted => Some(format!("write `{b}`")),
+            (ExprKind::Bool(_), _) => Some(not(right)),
+            (_, ExprKind::Bool(value)) if *value == wanted => Some(format!("write `{a}`")),
+            (_, ExprKind::Bool(_)) => Some(not(left)),
+            _ if self.is_flag(left) && self.is_flag(right) => Some(if wanted {
+                format!("write `({a} and {b}) or not ({a} or {b})`")
+            } else {
+                format!("write `({a} or {b}) and not ({a} and {b})`")
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether an expression is the name of a flag or of a local that holds a condition.
+    fn is_flag(&self, expr: &Expr) -> bool {
+        let ExprKind::Name(name) = &expr.kind else { return false };
+        match self.scopes.find(&name.text) {
+            Some((Symbol::Hyper(id), _)) => matches!(self.program.hypers[id.index()].default, HyperDefault::Flag(_)),
+            Some((Symbol::Local(id), _)) => self.local_ty[id.index()] == Ty::Condition,
+            _ => false,
         }
     }
 
@@ -227,28 +279,56 @@ impl Checker<'_> {
             );
             return;
         }
-        let mut candidates = self.scopes.names();
-        candidates.extend(names::values(self.program.kind));
-        let help = match did_you_mean(name, candidates.iter().copied()) {
+        if self.named_elsewhere(name, span) {
+            return;
+        }
+        // What may stand here, so that who follows the advice is not told off for it.
+        let place = self.place;
+        let is_schedule = self.program.kind == FileKind::Schedule;
+        let mut candidates = self.scopes.names(|symbol| match symbol {
+            Symbol::Hyper(_) | Symbol::Param(_) => true,
+            Symbol::State(_) | Symbol::Input(_) | Symbol::Local(_) => place == Place::Statement,
+            Symbol::Def(_) | Symbol::Broken => false,
+        });
+        candidates.extend(names::available_values(self.program.kind).iter().filter(|value| match **value {
+            "p" => place.has_parameter(),
+            "g" | "value" => place == Place::Statement,
+            "t" | "s" | "base" => place.has_step(),
+            // Who types `eps` means a number of the usual size.
+            "epsilon" => place.has_epsilon() && name != "eps",
+            _ => true,
+        }));
+        let help = match did_you_mean(name, candidates) {
             Some(similar) => format!("did you mean `{similar}`?"),
-            None => match (name, self.place) {
-                ("t" | "step" | "epoch" | "last_epoch", _) if self.program.kind == FileKind::Schedule => {
+            None => match (name, place) {
+                ("t" | "step" | "steps" | "iter" | "iteration" | "epoch" | "last_epoch", place)
+                    if is_schedule && place.has_step() =>
+                {
                     "the completed steps are `s`".into()
                 }
-                ("lr" | "p", _) if self.program.kind == FileKind::Schedule => {
+                ("lr" | "base_lr" | "p", place) if is_schedule && place.has_step() => {
                     "the driven hyper's own value is `base`".into()
                 }
-                ("step" | "steps" | "iter" | "iteration", _) => "the steps so far, this one included, are `t`".into(),
-                ("param" | "params" | "w" | "x" | "theta" | "weight", Place::Statement) => {
+                _ if is_schedule && matches!(place, Place::Statement) => {
+                    format!("declare it: `hyper {name} = ...`, `state {name} = 0` or `let {name} = ...`")
+                }
+                ("step" | "steps" | "iter" | "iteration", place) if place.has_step() => {
+                    "the steps so far, this one included, are `t`".into()
+                }
+                ("param" | "params" | "w" | "x" | "theta" | "weight", place) if place.has_parameter() => {
                     "the parameter is `p`".into()
                 }
-                ("grad" | "grads" | "gradient" | "dw" | "dx", _) => "the gradient is `g`".into(),
+                ("grad" | "grads" | "gradient" | "dw" | "dx", Place::Statement) => "the gradient is `g`".into(),
+                ("grad" | "grads" | "gradient" | "dw" | "dx", _) => {
+                    format!("the gradient is `g`, which means nothing in {}", place.describe())
+                }
+                ("eps", _) => "declare it above: `hyper eps = 1e-8 in [0, inf)`".into(),
+                ("e", _) => "write `exp(1)`".into(),
                 (_, Place::Statement) => {
                     format!("declare it: `hyper {name} = ...`, `state {name} = 0` or `let {name} = ...`")
                 }
-                (_, Place::DefBody) => format!("make it an argument: `def f(..., {name}) = ...`"),
-                (_, Place::HyperDefault) => "the default of a hyper may use the hypers declared above it".into(),
-                _ => format!("declare it: `hyper {name} = ...`"),
+                (_, Place::DefBody) => format!("make it a parameter: `def NAME(..., {name}) = ...`"),
+                _ => format!("declare it above: `hyper {name} = ...`"),
             },
         };
         self.report(
@@ -256,6 +336,46 @@ impl Checker<'_> {
                 .label("not declared")
                 .help(help),
         );
+    }
+
+    /// Reports a name that is declared, but not in force here. False: nothing declares it.
+    pub(super) fn named_elsewhere(&mut self, name: &str, span: Span) -> bool {
+        let Some(elsewhere) = self.elsewhere.get(name).copied() else { return false };
+        let unknown = |message: String| Diagnostic::new(Code::UnknownName, span, message).label("not declared yet");
+        let diagnostic = match elsewhere {
+            Elsewhere::Declaration(declared) | Elsewhere::Local(declared)
+                if self.declaring.as_deref() == Some(name) =>
+            {
+                unknown(format!("`{name}` has no value in its own declaration"))
+                    .also(declared, "declared by this line")
+                    .help("a formula may use what is declared above it")
+            }
+            // That the declaration stands below a statement is reported there.
+            Elsewhere::Declaration(_) if self.place == Place::Statement => return true,
+            Elsewhere::Declaration(declared) => unknown(format!("`{name}` is declared below"))
+                .also(declared, "declared here")
+                .help(format!("move the declaration of `{name}` above this line")),
+            Elsewhere::Local(declared) if self.place != Place::Statement => {
+                Diagnostic::new(Code::UnknownName, span, format!("`{name}` is a local of the statements"))
+                    .label("not declared here")
+                    .also(declared, "declared here")
+                    .help(match self.place {
+                        Place::DefBody => format!("make it a parameter: `def NAME(..., {name}) = ...`"),
+                        _ => "only what is declared above has a value here".to_string(),
+                    })
+            }
+            Elsewhere::Local(declared) if declared.start > span.start => unknown(format!("`{name}` is declared below"))
+                .also(declared, "declared here")
+                .help(format!("move the `let {name}` above this line")),
+            Elsewhere::Local(declared) => {
+                Diagnostic::new(Code::UnknownName, span, format!("`{name}` ended with the block that declares it"))
+                    .label("not declared here")
+                    .also(declared, "a `let` is for its own block only")
+                    .help(format!("write `let {name} = ...` before the block, and `{name} = ...` without `let` in it"))
+            }
+        };
+        self.report(diagnostic);
+        true
     }
 
     fn call(
@@ -287,6 +407,8 @@ impl Checker<'_> {
             return match symbol {
                 Symbol::Def(index) => self.call_def(index, args, function, span),
                 Symbol::Broken => None,
+                // Its declaration was rejected.
+                _ if names::is_function(name) => self.built_in(name, args, function, span),
                 _ => {
                     let message = format!("`{name}` is a value, not a function");
                     self.report(
@@ -298,6 +420,11 @@ impl Checker<'_> {
                 }
             };
         }
+        self.built_in(name, args, function, span)
+    }
+
+    /// A call of a function of the language.
+    fn built_in(&mut self, name: &str, args: &[ast::Arg], function: &ast::Ident, span: Span) -> Option<ExprId> {
         if name == "old" {
             return self.old(args, span);
         }
@@ -308,7 +435,7 @@ impl Checker<'_> {
                 return None;
             }
             let args: Vec<Option<ExprId>> = {
-                self.arity(name, built_in.params(), args, span)?;
+                self.arity(name, built_in.params(), args, span, None)?;
                 args.iter().map(|arg| self.number(&arg.value)).collect()
             };
             return self.build(NodeKind::Call(built_in, args.into_iter().collect::<Option<_>>()?), span);
@@ -332,24 +459,44 @@ impl Checker<'_> {
             );
             return None;
         }
-        let mut candidates = self.scopes.names();
+        if let Some(Elsewhere::Declaration(declared)) = self.elsewhere.get(name).copied() {
+            // In a statement, that the declaration stands below is reported there.
+            if self.place != Place::Statement {
+                self.report(
+                    Diagnostic::new(Code::UnknownFunction, function.span, format!("`{name}` is declared below"))
+                        .label("not declared yet")
+                        .also(declared, "declared here")
+                        .help(format!("move the declaration of `{name}` above this line")),
+                );
+            }
+            return None;
+        }
+        let mut candidates = self.scopes.names(|symbol| matches!(symbol, Symbol::Def(_)));
         candidates.extend(Function::NAMED.map(Function::name));
-        candidates.push("old");
+        if self.place == Place::Statement {
+            candidates.push("old");
+        }
         let help = match name {
             "ln" => "the natural logarithm is `log`".to_string(),
-            "pow" | "power" => "write `a^b`".to_string(),
-            "maximum" => "write `max(a, b)`".to_string(),
-            "minimum" => "write `min(a, b)`".to_string(),
-            "where" | "select" => "write `if CONDITION then A else B`".to_string(),
-            "square" => "write `x^2`".to_string(),
-            "sgn" => "write `sign(x)`".to_string(),
-            _ => match did_you_mean(name, candidates.iter().copied()) {
+            "pow" | "power" => "a power is written `a^b`".to_string(),
+            "maximum" => "it is called `max`".to_string(),
+            "minimum" => "it is called `min`".to_string(),
+            "where" | "select" => "write `(if CONDITION then A else B)`".to_string(),
+            "square" => "a square is written `x^2`".to_string(),
+            "sgn" => "it is called `sign`".to_string(),
+            _ => match did_you_mean(name, candidates) {
                 Some(similar) => format!("did you mean `{similar}`?"),
-                None => format!("declare it: `def {name}(x) = ...`"),
+                None => {
+                    let params: Vec<String> = (1..=args.len()).map(|i| format!("x{i}")).collect();
+                    let params = if params.len() == 1 { "x".to_string() } else { params.join(", ") };
+                    format!("declare it: `def {name}({params}) = ...`")
+                }
             },
         };
         self.report(
-            Diagnostic::new(Code::UnknownFunction, function.span, format!("no function is called `{name}`")).help(help),
+            Diagnostic::new(Code::UnknownFunction, function.span, format!("no function is called `{name}`"))
+                .label("not declared")
+                .help(help),
         );
         None
     }
@@ -419,7 +566,7 @@ impl Checker<'_> {
             "prod" => &["LIST", "n"],
             _ => &["NAME"],
         };
-        self.arity(name, params, args, span)?;
+        self.arity(name, params, args, span, None)?;
         let first = &args[0].value;
         if name == "count" {
             let ExprKind::Compare { op, left, right } = &first.kind else {
@@ -469,7 +616,14 @@ impl Checker<'_> {
         }
     }
 
-    fn arity(&mut self, name: &str, params: &[&str], args: &[ast::Arg], span: Span) -> Option<()> {
+    fn arity(
+        &mut self,
+        name: &str,
+        params: &[&str],
+        args: &[ast::Arg],
+        span: Span,
+        declared: Option<Span>,
+    ) -> Option<()> {
         if args.len() == params.len() {
             return Some(());
         }
@@ -479,18 +633,24 @@ impl Checker<'_> {
             n => format!("{n} arguments"),
         };
         let message = format!("`{name}` takes {takes}, not {}", args.len());
-        self.report(
-            Diagnostic::new(Code::WrongArity, span, message).help(format!("write `{name}({})`", params.join(", "))),
-        );
+        let help = match args {
+            [a, b, c] if matches!(name, "min" | "max") => {
+                let [a, b, c] = [a, b, c].map(|arg| self.text(&arg.value));
+                format!("write `{name}({a}, {name}({b}, {c}))`")
+            }
+            _ => format!("write `{name}({})`", params.join(", ")),
+        };
+        let mut diagnostic = Diagnostic::new(Code::WrongArity, span, message).help(help);
+        if let Some(declared) = declared {
+            diagnostic = diagnostic.also(declared, "declared here");
+        }
+        self.report(diagnostic);
         None
     }
 
     fn old(&mut self, args: &[ast::Arg], span: Span) -> Option<ExprId> {
-        self.arity("old", &["x"], args, span)?;
-        let mut arg = &args[0].value;
-        while let ExprKind::Paren(inner) = &arg.kind {
-            arg = inner;
-        }
+        self.arity("old", &["x"], args, span, None)?;
+        let arg = without_parentheses(&args[0].value);
         let var = match &arg.kind {
             ExprKind::Name(name) => match (self.scopes.find(&name.text), &*name.text) {
                 (Some((Symbol::State(id), _)), _) => Some(Var::State(id)),
@@ -502,10 +662,22 @@ impl Checker<'_> {
             _ => None,
         };
         let Some(var) = var else {
+            // A name that means nothing is another mistake.
+            let id = self.expression(arg)?;
+            let (label, help) = match self.node(id).kind {
+                NodeKind::Hyper(_) | NodeKind::Flag(_) | NodeKind::Input(_) | NodeKind::T | NodeKind::Number(_) => {
+                    ("this does not change within a step", format!("write `{}`", self.text(arg)))
+                }
+                NodeKind::Read(Var::Local(_)) => (
+                    "a local begins in the step",
+                    "give the value that it has now a name of its own, with another `let`".to_string(),
+                ),
+                _ => ("this is a formula", "apply `old` to the names in it: `old(p)`, `old(g)`".to_string()),
+            };
             self.report(
                 Diagnostic::new(Code::NotAllowedHere, arg.span, "`old` takes `p`, `g` or the name of a state")
-                    .label("this has no value before the step")
-                    .help("keep the value in a `let` before it is changed"),
+                    .label(label)
+                    .help(help),
             );
             return None;
         };
@@ -516,16 +688,13 @@ impl Checker<'_> {
         self.uses.defs[index].2 = true;
         let params: Vec<String> = self.defs[index].params.iter().map(|p| p.to_string()).collect();
         let params: Vec<&str> = params.iter().map(String::as_str).collect();
-        self.arity(&function.text, &params, args, span)?;
+        let declared = self.defs[index].span;
+        self.arity(&function.text, &params, args, span, Some(declared))?;
         let ids: Vec<Option<ExprId>> = args.iter().map(|arg| self.number(&arg.value)).collect();
         let ids = ids.into_iter().collect::<Option<Vec<_>>>()?;
         let template = self.defs[index].template.clone()?;
-        if self.operations.saturating_add(template.operations) > MAX_OPERATIONS {
-            self.too_many_operations(span);
+        if self.too_many_operations {
             return None;
-        }
-        if let Some(depth) = &mut self.def_depth {
-            *depth = (*depth).max(template.depth + 1);
         }
         let outer = self.inlining;
         self.inlining = outer.or(Some(span));
@@ -538,7 +707,9 @@ impl Checker<'_> {
     fn replay(&mut self, template: &super::items::Template, args: &[ExprId], call: Span) -> Option<ExprId> {
         let mut map: Vec<ExprId> = Vec::with_capacity(template.nodes.len());
         for (index, node) in template.nodes.iter().enumerate() {
-            let id = if let Some(&arg) = args.get(index) {
+            let id = if !template.needed.contains(&ExprId(index as u32)) {
+                ExprId(u32::MAX)
+            } else if let Some(&arg) = args.get(index) {
                 // The first nodes of a template stand for its parameters.
                 self.build(NodeKind::Own(arg), self.node(arg).span)?
             } else {
@@ -552,7 +723,7 @@ impl Checker<'_> {
 
     pub(super) fn too_many_operations(&mut self, span: Span) {
         // One such error is enough: everything after it would repeat it.
-        if self.diagnostics.iter().any(|d| d.code == Code::TooManyOperations) {
+        if std::mem::replace(&mut self.too_many_operations, true) {
             return;
         }
         self.report(
@@ -566,16 +737,29 @@ impl Checker<'_> {
         );
     }
 
+    /// Counts a whole expression. False: there are too many operations, which has been reported.
+    pub(super) fn count(&mut self, root: ExprId, span: Span) -> bool {
+        self.operations = self.operations.saturating_add(self.sizes[root.index()]);
+        if self.operations > MAX_OPERATIONS {
+            self.too_many_operations(span);
+        }
+        !self.too_many_operations
+    }
+
     /// Makes a node: infers its extent and holds it to the rules of extents. `None`: an error has been reported.
     pub(super) fn build(&mut self, kind: NodeKind, span: Span) -> Option<ExprId> {
         let mut kind = kind;
         self.allowed_here(&kind, span)?;
         let mut extent = Extent::Model;
-        kind.for_each_operand(|operand| extent = extent.join(self.node(operand).extent));
+        let mut size = self.cost(&kind);
+        kind.for_each_operand(|operand| {
+            extent = extent.join(self.node(operand).extent);
+            size = size.saturating_add(self.sizes[operand.index()]);
+        });
         let ty = match &kind {
             NodeKind::Bool(_) | NodeKind::Flag(_) | NodeKind::Not(_) | NodeKind::Compare(..) => Ty::Condition,
             NodeKind::Given(_) | NodeKind::IsMode(..) | NodeKind::List(ListFn::Increasing, ..) => Ty::Condition,
-            NodeKind::Binary(BinaryOp::And | BinaryOp::Or, ..) | NodeKind::Outcome(_) => Ty::Condition,
+            NodeKind::Binary(BinaryOp::And | BinaryOp::Or, ..) => Ty::Condition,
             NodeKind::If(_, a, _) | NodeKind::Own(a) => self.node(*a).ty,
             NodeKind::Call(function, _) => function.result(),
             NodeKind::Read(Var::Local(id)) => self.local_ty[id.index()],
@@ -618,34 +802,46 @@ impl Checker<'_> {
                 self.no_element_function(function, &args, span);
                 return None;
             }
-            NodeKind::If(cond, ..) if extent == Extent::Element => *cond = self.outcome(*cond),
+            NodeKind::If(cond, a, b) if extent == Extent::Element => {
+                *cond = self.outcome(*cond);
+                if ty == Ty::Condition {
+                    *a = self.outcome(*a);
+                    *b = self.outcome(*b);
+                }
+            }
             NodeKind::Binary(BinaryOp::And | BinaryOp::Or, a, b) if extent == Extent::Element => {
                 *a = self.outcome(*a);
                 *b = self.outcome(*b);
             }
-            NodeKind::Outcome(id) => {
-                let cond = self.program.conditions[id.index()].cond;
-                extent = self.program.node(cond).extent;
-            }
             _ => {}
         }
-        self.operations = self.operations.saturating_add(self.cost(&kind));
-        if self.operations > MAX_OPERATIONS {
+        if size > MAX_OPERATIONS {
             self.too_many_operations(self.inlining.unwrap_or(span));
+        }
+        if self.too_many_operations {
             return None;
         }
         let arena = self.template.as_mut().unwrap_or(&mut self.program.nodes);
         let id = ExprId(arena.len() as u32);
         arena.push(Node { kind, extent, ty, span });
+        self.sizes.push(size);
         Some(id)
     }
 
     fn no_element_function(&mut self, function: Function, args: &[ExprId], span: Span) {
         let which = args.iter().find(|id| self.node(**id).extent == Extent::Element).map(|id| self.node(*id).span);
         let mut diagnostic = if function == Function::Pow {
-            Diagnostic::new(Code::NotAvailable, span, "this power of an element value is not part of this version").help(
-                "per element the exponent is a whole number from -64 to 64; `x^0.5` is `sqrt(x)`, `x^-0.5` is `rsqrt(x)`",
-            )
+            let base = self.parsed.file.slice(self.node(args[0]).span);
+            let help = match self.node(args[1]).kind {
+                NodeKind::Number(0.5) => format!("write `sqrt({base})`"),
+                NodeKind::Neg(n) if self.node(n).kind == NodeKind::Number(0.5) => format!("write `rsqrt({base})`"),
+                NodeKind::Own(_) => {
+                    "write the power itself, not a `def`: an exponent must be written as a number".into()
+                }
+                _ => "per element the exponent is a number from -64 to 64 without a fraction; half is `sqrt(x)`".into(),
+            };
+            Diagnostic::new(Code::NotAvailable, span, "this power of an element value is not part of this version")
+                .help(help)
         } else {
             let name = function.name();
             Diagnostic::new(Code::NotAvailable, span, format!("`{name}` per element is not part of this version"))
@@ -713,6 +909,7 @@ impl Checker<'_> {
         let id = self.plan_condition(cond);
         let kind = NodeKind::Outcome(id);
         self.program.nodes.push(Node { kind, extent, ty: Ty::Condition, span });
+        self.sizes.push(self.sizes[cond.index()]);
         ExprId(self.program.nodes.len() as u32 - 1)
     }
 
@@ -743,16 +940,19 @@ impl Checker<'_> {
     fn allowed_here(&mut self, kind: &NodeKind, span: Span) -> Option<()> {
         use Place::*;
         let (what, allowed): (String, bool) = match kind {
-            NodeKind::Read(Var::Param) => ("`p`".into(), matches!(self.place, Statement | Init)),
+            NodeKind::Read(Var::Param) => ("`p`".into(), self.place.has_parameter()),
             NodeKind::Read(Var::Grad) => ("`g`".into(), self.place == Statement),
-            NodeKind::Read(Var::Local(_)) => return Some(()),
+            NodeKind::Read(var @ Var::Local(_)) => {
+                (format!("the local `{}`", self.program.var_name(*var)), self.place == Statement)
+            }
             NodeKind::Read(var @ Var::State(_)) => {
                 (format!("the state `{}`", self.program.var_name(*var)), self.place == Statement)
             }
             NodeKind::Old(_) => ("`old`".into(), self.place == Statement),
-            NodeKind::T => ("`t`".into(), matches!(self.place, Statement | DefBody)),
-            NodeKind::S => ("`s`".into(), matches!(self.place, Statement | DefBody)),
-            NodeKind::Base => ("`base`".into(), matches!(self.place, Statement | DefBody)),
+            NodeKind::T => ("`t`".into(), self.place.has_step()),
+            NodeKind::S => ("`s`".into(), self.place.has_step()),
+            NodeKind::Base => ("`base`".into(), self.place.has_step()),
+            NodeKind::Epsilon => ("`epsilon`".into(), self.place.has_epsilon()),
             NodeKind::Read(Var::Value) => ("`value`".into(), self.place == Statement),
             NodeKind::Input(id) | NodeKind::Given(id) => {
                 (format!("the input `{}`", self.program.inputs[id.index()].name), self.place == Statement)
@@ -765,13 +965,20 @@ impl Checker<'_> {
         let help = match self.place {
             HyperDefault | Require | InputDefault => "it may use numbers, hypers and functions of them",
             Init => "it may use `p`, numbers, hypers and functions of them",
-            DefBody => "pass it as an argument",
+            DefBody => "make it a parameter of the `def`, and pass it in the call",
             Statement => "",
         };
         let message = format!("{what} means nothing in {}", self.place.describe());
         self.report(Diagnostic::new(Code::NotAllowedHere, span, message).help(help));
         None
     }
+}
+
+fn without_parentheses(mut expr: &Expr) -> &Expr {
+    while let ExprKind::Paren(inner) = &expr.kind {
+        expr = inner;
+    }
+    expr
 }
 
 /// The value of a literal number, parenthesised and signed or not.

@@ -4,18 +4,25 @@ use super::names::{self, Symbol};
 use super::program::{ExprId, HyperId, InputId, StateId};
 use super::program::{
     Extent, FileKind, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt,
-    StmtKind, Ty, Var,
+    StmtKind, Ty, Var, postorder,
 };
-use super::{Checker, MAX_BRANCHES, MAX_DEF_DEPTH, MAX_HYPERS, MAX_STATES, Place, range};
+use super::{
+    Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_HYPERS, MAX_STATES, Place, range, recursion,
+};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
-use crate::syntax::ast::{AssignOp, Ast, BinaryOp, Block, Branch, Expr, ExprKind, HyperValue, Ident, Item, ItemKind};
+use crate::syntax::ast::{
+    AssignOp, Ast, BinaryOp, Block, Branch, Expr, ExprKind, HyperValue, Ident, Interval, Item, ItemKind,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// A `def`.
 pub(super) struct Def {
     pub(super) params: Vec<Arc<str>>,
+    /// Where its name stands.
+    pub(super) span: Span,
     /// `None`: its body was rejected.
     pub(super) template: Option<Rc<Template>>,
 }
@@ -23,10 +30,9 @@ pub(super) struct Def {
 /// The checked body of a `def`, to be built again at each call. Its first nodes stand for the parameters.
 pub(super) struct Template {
     pub(super) nodes: Vec<Node>,
+    /// Those that the value is made of.
+    pub(super) needed: BTreeSet<ExprId>,
     pub(super) root: ExprId,
-    pub(super) operations: u64,
-    /// How deep the calls of other `def`s go.
-    pub(super) depth: usize,
 }
 
 impl Checker<'_> {
@@ -50,17 +56,14 @@ impl Checker<'_> {
 
     fn misplaced(&mut self, item: &Item, what: &str, statement: Span) {
         self.report(
-            Diagnostic::new(
-                Code::MisplacedDeclaration,
-                item.span,
-                format!("a {what} is declared before the statements"),
-            )
-            .also(statement, "the first statement")
-            .help("move the declaration up"),
+            Diagnostic::new(Code::MisplacedDeclaration, item.span, format!("{what} is declared before the statements"))
+                .also(statement, "the first statement")
+                .help("move this line above the first statement"),
         );
     }
 
     fn declaration(&mut self, item: &Item) {
+        self.declaring = None;
         match &item.kind {
             ItemKind::Hyper { name, per, value, interval, fixed } => {
                 self.hyper(item, name, per.as_ref(), value, interval.as_ref(), *fixed);
@@ -70,7 +73,7 @@ impl Checker<'_> {
             ItemKind::Def { name, params, body } => self.def(name, params, body),
             ItemKind::Require { cond, message } => {
                 let cond = self.at(Place::Require, |this| this.condition(cond));
-                if let Some(cond) = cond {
+                if let Some(cond) = cond.filter(|cond| self.count(*cond, item.span)) {
                     self.program.requires.push(Require { cond, message: message.as_str().into() });
                 }
             }
@@ -85,40 +88,55 @@ impl Checker<'_> {
         result
     }
 
-    /// Declares a name unless it is taken; either way using it later is not another error.
-    fn declare(&mut self, name: &Ident, symbol: Symbol) -> bool {
+    /// Declares a name. If it is taken, that is reported, and using it as it was meant is not another error: the name
+    /// means what was declared last, or nothing is said of it if that is something else.
+    fn declare(&mut self, name: &Ident, symbol: Symbol) {
+        let (symbol, declared) = match self.taken(name, symbol) {
+            Some((old, _)) if std::mem::discriminant(&old) != std::mem::discriminant(&symbol) => {
+                (Symbol::Broken, name.span)
+            }
+            Some((_, declared)) => (symbol, declared),
+            None => (symbol, name.span),
+        };
+        self.scopes.declare(name.text.clone(), symbol, declared);
+    }
+
+    /// Reports a name that is taken; what it was, and where it was declared.
+    fn taken(&mut self, name: &Ident, symbol: Symbol) -> Option<(Symbol, Span)> {
         if name.text.contains('.') {
             self.report(
                 Diagnostic::new(Code::ReservedName, name.span, "a name with a dot belongs to a used rule")
                     .help(format!("write `{}`", name.text.replace('.', "_"))),
             );
-            return false;
+            return None;
         }
         if names::is_built_in(&name.text, self.program.kind) {
             let message = format!("`{}` is a name of the language", name.text);
             self.report(
-                Diagnostic::new(Code::ReservedName, name.span, message).label("reserved").help("choose another name"),
+                Diagnostic::new(Code::ReservedName, name.span, message)
+                    .label("reserved")
+                    .help(format!("choose another name, such as `{}_`", name.text)),
             );
-            return false;
+            return None;
         }
-        if let Some((old, declared)) = self.scopes.find(&name.text) {
-            if !matches!(old, Symbol::Broken) {
-                let message = format!("`{}` is declared twice", name.text);
-                let help = match symbol {
-                    Symbol::Local(_) => format!("to change it, write `{} = ...` without `let`", name.text),
-                    _ => "choose another name".to_string(),
-                };
-                self.report(
-                    Diagnostic::new(Code::DuplicateName, name.span, message)
-                        .label("declared again")
-                        .also(declared, "first declared here")
-                        .help(help),
-                );
-                return false;
+        let (old, declared) = self.scopes.find(&name.text)?;
+        if matches!(old, Symbol::Broken) {
+            return None;
+        }
+        let message = format!("`{}` is declared twice", name.text);
+        let help = match (old, symbol) {
+            (Symbol::Local(_) | Symbol::State(_), Symbol::Local(_)) => {
+                format!("to change it, write `{} = ...` without `let`; or choose another name", name.text)
             }
-        }
-        self.scopes.declare(name.text.clone(), symbol, name.span);
-        true
+            _ => "choose another name".to_string(),
+        };
+        self.report(
+            Diagnostic::new(Code::DuplicateName, name.span, message)
+                .label("declared again")
+                .also(declared, "first declared here")
+                .help(help),
+        );
+        Some((old, declared))
     }
 
     /// The extent after `per`.
@@ -168,25 +186,11 @@ impl Checker<'_> {
         name: &Ident,
         per: Option<&Ident>,
         value: &HyperValue,
-        interval: Option<&crate::syntax::ast::Interval>,
+        interval: Option<&Interval>,
         fixed: Option<Span>,
     ) {
         let extent = self.extent(per, Extent::Group, &[Extent::Model, Extent::Group], "a hyper");
-        let range = interval.map(|i| Range {
-            low: i.low,
-            low_closed: i.low_closed,
-            high: i.high,
-            high_closed: i.high_closed,
-            integers: i.integers,
-        });
-        if let (Some(range), Some(interval)) = (&range, interval) {
-            if range.low > range.high || (range.low == range.high && !(range.low_closed && range.high_closed)) {
-                self.report(
-                    Diagnostic::new(Code::EmptyInterval, interval.span, "no number lies in this interval")
-                        .help("write the smaller bound first: `[LOW, HIGH]`"),
-                );
-            }
-        }
+        let range = interval.and_then(|interval| self.range(interval));
         let default = match value {
             HyperValue::Modes(modes) => {
                 self.no_interval(interval, "a mode");
@@ -205,7 +209,7 @@ impl Checker<'_> {
                 self.no_interval(interval, "a flag");
                 Some(HyperDefault::Flag(*flag))
             }
-            HyperValue::Expr(expr) => self.at(Place::HyperDefault, |this| this.number(expr)).map(HyperDefault::Number),
+            HyperValue::Expr(expr) => self.hyper_default(expr, name).map(HyperDefault::Number),
         };
         let (Some(extent), Some(default)) = (extent, default) else {
             self.declare(name, Symbol::Broken);
@@ -216,14 +220,10 @@ impl Checker<'_> {
         }
         if self.program.hypers.len() >= MAX_HYPERS {
             self.too_many_names(name, "hypers", MAX_HYPERS);
-            self.declare(name, Symbol::Broken);
             return;
         }
         let id = HyperId(self.program.hypers.len() as u32);
-        if !self.declare(name, Symbol::Hyper(id)) {
-            return;
-        }
-        let is_number = matches!(default, HyperDefault::Number(_));
+        self.declare(name, Symbol::Hyper(id));
         let fixed = fixed.is_some() || matches!(default, HyperDefault::Flag(_) | HyperDefault::Mode(_));
         self.program.hypers.push(Hyper {
             name: name.text.clone(),
@@ -235,21 +235,89 @@ impl Checker<'_> {
             span: name.span,
         });
         self.uses.hypers.push(false);
-        if let (true, Some(range), HyperValue::Expr(expr)) = (is_number, range, value) {
-            if let Some(x) = range::default_value(&self.program, id) {
-                if !range.contains(x) {
-                    let message = format!("the default of `{}` is {x}, which is not in {range}", name.text);
-                    let mut diagnostic = Diagnostic::new(Code::DefaultOutOfInterval, expr.span, message);
-                    if let Some(interval) = interval {
-                        diagnostic = diagnostic.also(interval.span, "the values that it may take");
-                    }
-                    self.report(diagnostic.help("change the default or the interval"));
-                }
-            }
+        if let HyperValue::Expr(expr) = value {
+            self.hyper_default_fits(id, expr.span, interval.map(|interval| interval.span));
         }
     }
 
-    fn no_interval(&mut self, interval: Option<&crate::syntax::ast::Interval>, what: &str) {
+    /// The default of a hyper that is a number. `None`: an error has been reported.
+    fn hyper_default(&mut self, expr: &Expr, name: &Ident) -> Option<ExprId> {
+        self.declaring = Some(name.text.clone());
+        let id = self.at(Place::HyperDefault, |this| this.expression(expr))?;
+        if self.node(id).ty == Ty::Condition {
+            self.report(
+                Diagnostic::new(Code::NotANumber, expr.span, "the default of a hyper is a number, `true` or `false`")
+                    .label("this is a condition")
+                    .help(format!("for a flag, write `hyper {} = true` or `hyper {0} = false`", name.text)),
+            );
+            return None;
+        }
+        self.count(id, expr.span).then_some(id)
+    }
+
+    /// Reports a default that the hyper may not have.
+    fn hyper_default_fits(&mut self, id: HyperId, span: Span, interval: Option<Span>) {
+        let Some(x) = range::default_value(&self.program, id) else { return };
+        let hyper = &self.program.hypers[id.index()];
+        let diagnostic = match (&hyper.interval, interval) {
+            (Some(range), Some(interval)) if !range.contains(x) => {
+                let message = format!("the default of `{}` is {x}, which is not in {range}", hyper.name);
+                Diagnostic::new(Code::DefaultOutOfInterval, span, message)
+                    .also(interval, "the values that it may take")
+                    .help("change the default or the interval")
+            }
+            _ if x.is_nan() => {
+                let message = format!("the default of `{}` is not a number (NaN)", hyper.name);
+                Diagnostic::new(Code::DefaultOutOfInterval, span, message)
+                    .help("no hyper may be NaN: change the formula, or the defaults that it uses")
+            }
+            _ => return,
+        };
+        self.report(diagnostic);
+    }
+
+    /// The values that a hyper may take. `None`: an error has been reported.
+    fn range(&mut self, interval: &Interval) -> Option<Range> {
+        let range = Range {
+            low: interval.low,
+            low_closed: interval.low_closed,
+            high: interval.high,
+            high_closed: interval.high_closed,
+            integers: interval.integers,
+        };
+        let text = self.parsed.file.slice(interval.span);
+        let infinite = [range.low, range.high].into_iter().filter(|x| x.is_infinite()).count();
+        let written = text.matches("inf").count() + usize::from(range.integers && text.trim_end().ends_with(".."));
+        if infinite > written {
+            self.report(
+                Diagnostic::new(Code::LiteralOutOfRange, interval.span, "a bound is too large for an f64")
+                    .label("the greatest is about 1.8e308")
+                    .help("write `inf` if infinity is meant"),
+            );
+            return None;
+        }
+        let (low, high) = (range.low, range.high);
+        let empty = if range.integers {
+            low.ceil() > high.floor()
+        } else {
+            low > high || (low == high && !(range.low_closed && range.high_closed))
+        };
+        if !empty {
+            return Some(range);
+        }
+        let help = if low > high {
+            let swapped = Range { low: high, high: low, ..range };
+            format!("the smaller bound comes first: `{swapped}`")
+        } else if range.integers {
+            format!("write `{}..{}`", low.floor(), high.ceil())
+        } else {
+            format!("`(` and `)` leave the bound out: write `[{low}, {high}]`, or move a bound")
+        };
+        self.report(Diagnostic::new(Code::EmptyInterval, interval.span, "no number is in this interval").help(help));
+        None
+    }
+
+    fn no_interval(&mut self, interval: Option<&Interval>, what: &str) {
         if let Some(interval) = interval {
             let message = format!("{what} has no interval");
             self.report(Diagnostic::new(Code::NotAllowedHere, interval.span, message).help("remove it"));
@@ -281,8 +349,16 @@ impl Checker<'_> {
     }
 
     fn too_many_names(&mut self, name: &Ident, what: &str, limit: usize) {
+        // The first of them is enough.
         let message = format!("a rule has at most {limit} {what}");
-        self.report(Diagnostic::new(Code::TooManyNames, name.span, message).label("one too many"));
+        if !self.diagnostics.iter().any(|d| d.code == Code::TooManyNames && d.message == message) {
+            self.report(
+                Diagnostic::new(Code::TooManyNames, name.span, message)
+                    .label("one too many")
+                    .help("split the rule in two, or compute one from another"),
+            );
+        }
+        self.declare(name, Symbol::Broken);
     }
 
     fn state(&mut self, item: &Item, name: &Ident, per: Option<&Ident>, dtype: Option<&Ident>, init: &Expr) {
@@ -290,7 +366,8 @@ impl Checker<'_> {
         if let Some(dtype) = dtype {
             self.not_available(dtype.span, &format!("a storage type of its own (`as {}`)", dtype.text));
         }
-        let init_id = self.at(Place::Init, |this| this.number(init));
+        self.declaring = Some(name.text.clone());
+        let init_id = self.at(Place::Init, |this| this.number(init)).filter(|id| self.count(*id, init.span));
         let (Some(extent), Some(init_id), None) = (extent, init_id, dtype) else {
             self.declare(name, Symbol::Broken);
             return;
@@ -298,14 +375,12 @@ impl Checker<'_> {
         self.grows(init_id, extent, init.span, &format!("the first value of `{}`", name.text));
         if self.program.states.len() >= MAX_STATES {
             self.too_many_names(name, "states", MAX_STATES);
-            self.declare(name, Symbol::Broken);
             return;
         }
         let id = StateId(self.program.states.len() as u32);
-        if self.declare(name, Symbol::State(id)) {
-            let (name, span) = (name.text.clone(), name.span);
-            self.program.states.push(State { name, doc: item.doc.clone(), extent, init: init_id, span });
-        }
+        self.declare(name, Symbol::State(id));
+        let (name, span) = (name.text.clone(), name.span);
+        self.program.states.push(State { name, doc: item.doc.clone(), extent, init: init_id, span });
     }
 
     fn input(&mut self, item: &Item, name: &Ident, per: Option<&Ident>, default: Option<&Expr>) {
@@ -316,7 +391,11 @@ impl Checker<'_> {
             }
             _ => self.extent(per, Extent::Model, &[Extent::Model, Extent::Group, Extent::Tensor], "an input"),
         };
-        let default_id = default.map(|e| self.at(Place::InputDefault, |this| this.number(e)));
+        self.declaring = Some(name.text.clone());
+        let default_id = default.map(|e| {
+            let id = self.at(Place::InputDefault, |this| this.number(e));
+            id.filter(|id| self.count(*id, e.span))
+        });
         let (Some(extent), Some(default_id)) = (extent, default_id.map_or(Some(None), |id| id.map(Some))) else {
             self.declare(name, Symbol::Broken);
             return;
@@ -325,20 +404,17 @@ impl Checker<'_> {
             self.grows(id, extent, expr.span, &format!("the default of `{}`", name.text));
         }
         let id = InputId(self.program.inputs.len() as u32);
-        if self.declare(name, Symbol::Input(id)) {
-            let (name, span) = (name.text.clone(), name.span);
-            self.program.inputs.push(Input { name, doc: item.doc.clone(), extent, default: default_id, span });
-            self.uses.inputs.push(false);
-        }
+        self.declare(name, Symbol::Input(id));
+        let (name, span) = (name.text.clone(), name.span);
+        self.program.inputs.push(Input { name, doc: item.doc.clone(), extent, default: default_id, span });
+        self.uses.inputs.push(false);
     }
 
     fn def(&mut self, name: &Ident, params: &[Ident], body: &Expr) {
-        let index = self.defs.len();
-        if calls(body, &name.text) {
-            self.report(
-                Diagnostic::new(Code::RecursiveDef, name.span, format!("`{}` calls itself", name.text))
-                    .help("a `def` is inlined, so it can only call those declared above it"),
-            );
+        if let Some(cycle) = self.recursive.get(&name.text) {
+            if let Some(cycle) = cycle.map(<[_]>::to_vec) {
+                self.calls_itself(name, &cycle);
+            }
             self.declare(name, Symbol::Broken);
             return;
         }
@@ -349,25 +425,40 @@ impl Checker<'_> {
             let kind = NodeKind::Number(0.0);
             nodes.push(Node { kind, extent: Extent::Model, ty: Ty::Number, span: param.span });
         }
+        let outer_sizes = std::mem::replace(&mut self.sizes, vec![0; nodes.len()]);
         self.template = Some(nodes);
-        self.def_depth = Some(0);
-        let outer_operations = std::mem::take(&mut self.operations);
-        let root = self.at(Place::DefBody, |this| this.number(body));
-        let operations = std::mem::replace(&mut self.operations, outer_operations);
-        let depth = self.def_depth.take().unwrap_or(0);
+        let root = self.at(Place::DefBody, |this| this.expression(body));
+        self.sizes = outer_sizes;
         let nodes = self.template.take().unwrap_or_default();
         self.scopes.leave();
-        if depth > MAX_DEF_DEPTH {
-            let message = format!("`def`s call each other more than {MAX_DEF_DEPTH} deep");
-            self.report(Diagnostic::new(Code::NestingTooDeep, name.span, message));
-            self.declare(name, Symbol::Broken);
-            return;
+        self.def_nodes += nodes.len();
+        if self.def_nodes > MAX_DEF_NODES {
+            self.too_many_operations(name.span);
         }
-        let template = root.map(|root| Rc::new(Template { nodes, root, operations, depth }));
-        if self.declare(name, Symbol::Def(index)) {
-            self.defs.push(Def { params: params.iter().map(|p| p.text.clone()).collect(), template });
-            self.uses.defs.push((name.text.clone(), name.span, false));
+        let template = root.map(|root| Rc::new(Template { needed: postorder(&nodes, root), nodes, root }));
+        for (index, param) in params.iter().enumerate() {
+            if template.as_ref().is_some_and(|t| !t.needed.contains(&ExprId(index as u32))) {
+                self.uses.params.push((param.text.clone(), param.span, name.text.clone()));
+            }
         }
+        self.declare(name, Symbol::Def(self.defs.len()));
+        let params = params.iter().map(|p| p.text.clone()).collect();
+        self.defs.push(Def { params, span: name.span, template });
+        self.uses.defs.push((name.text.clone(), name.span, false));
+    }
+
+    fn calls_itself(&mut self, name: &Ident, cycle: &[Arc<str>]) {
+        let others: Vec<String> = cycle.iter().filter(|n| **n != name.text).map(|n| format!("`{n}`")).collect();
+        let message = if others.is_empty() {
+            format!("`{}` calls itself", name.text)
+        } else {
+            format!("`{}` calls itself through {}", name.text, others.join(", "))
+        };
+        self.report(
+            Diagnostic::new(Code::RecursiveDef, name.span, message)
+                .label("could never be inlined")
+                .help("a `def` is replaced by its formula, so it may only call those declared above it"),
+        );
     }
 
     /// Reports a value that is larger than what it is for.
@@ -398,15 +489,19 @@ impl Checker<'_> {
 
     /// A statement. `None`: an error has been reported, or it is a declaration in a block.
     fn statement(&mut self, item: &Item) -> Option<Stmt> {
+        self.declaring = None;
+        // So that there is a limit to statements that compute nothing.
+        self.operations = self.operations.saturating_add(1);
         match &item.kind {
             ItemKind::Let { name, per, value } => self.let_statement(item.span, name, per.as_ref(), value),
             ItemKind::Assign { name, op, value } => self.assignment(item.span, name, *op, value),
             ItemKind::If { branches, otherwise } => self.branches(item.span, branches, otherwise.as_ref()),
             ItemKind::Broken { declares } => {
-                if let Some(name) = declares {
-                    if self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text, self.program.kind) {
-                        self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
-                    }
+                let kind = self.program.kind;
+                let new =
+                    |name: &&Ident| self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text, kind);
+                if let Some(name) = declares.as_ref().filter(new) {
+                    self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
                 }
                 None
             }
@@ -431,14 +526,14 @@ impl Checker<'_> {
             | ItemKind::Input { .. }
             | ItemKind::Def { .. }
             | ItemKind::Require { .. } => {
-                let what = declaration(&item.kind).unwrap_or("declaration");
+                let what = declaration(&item.kind).unwrap_or("a declaration");
                 self.report(
                     Diagnostic::new(
                         Code::MisplacedDeclaration,
                         item.span,
-                        format!("a {what} is declared at the top of the file, not in a block"),
+                        format!("{what} is declared at the top of the file, not in a block"),
                     )
-                    .help("move the declaration up, before the first statement"),
+                    .help("move this line above the first statement of the file"),
                 );
                 self.declaration(item);
                 None
@@ -447,7 +542,8 @@ impl Checker<'_> {
     }
 
     fn let_statement(&mut self, span: Span, name: &Ident, per: Option<&Ident>, value: &Expr) -> Option<Stmt> {
-        let id = self.expression(value);
+        self.declaring = Some(name.text.clone());
+        let id = self.expression(value).filter(|id| self.count(*id, span));
         let (extent, ty) = id.map_or((Extent::Element, Ty::Number), |id| (self.node(id).extent, self.node(id).ty));
         let declared = match per {
             Some(_) => self.extent(per, extent, &Extent::ALL, "a local"),
@@ -460,9 +556,7 @@ impl Checker<'_> {
         self.grows(id, declared, value.span, &format!("`{}`", name.text));
         let id = self.as_elements_see_it(id, declared);
         let local = LocalId(self.program.locals.len() as u32);
-        if !self.declare(name, Symbol::Local(local)) {
-            return None;
-        }
+        self.declare(name, Symbol::Local(local));
         self.program.locals.push(Local { name: name.text.clone(), extent: declared.max(extent), span: name.span });
         self.local_depth.push(self.around.len());
         self.local_ty.push(ty);
@@ -476,7 +570,10 @@ impl Checker<'_> {
         let (var, value_id) = (var?, value_id?);
         if is_condition && op != AssignOp::Set {
             let message = format!("`{}` is a condition, so `{}` cannot change it", name.text, op.symbol());
-            self.report(Diagnostic::new(Code::NotANumber, name.span, message).help("write `= ... and ...`"));
+            self.report(
+                Diagnostic::new(Code::NotANumber, name.span, message)
+                    .help(format!("write `{0} = {0} and ...`, or `or`", name.text)),
+            );
             return None;
         }
         let whole = match op {
@@ -493,6 +590,9 @@ impl Checker<'_> {
             }
         };
         self.assigned_extent(var, name, value_id, value.span)?;
+        if !self.count(whole, span) {
+            return None;
+        }
         let whole = self.as_elements_see_it(whole, self.program.var_extent(var));
         Some(Stmt { kind: StmtKind::Assign(var, whole), span })
     }
@@ -534,10 +634,16 @@ impl Checker<'_> {
                 self.report(diagnostic);
             }
             None => {
-                let mut candidates = self.scopes.names();
-                candidates.extend(if self.program.kind == FileKind::Schedule { vec!["value"] } else { vec!["p", "g"] });
-                let help = match did_you_mean(&name.text, candidates.iter().copied()) {
+                if self.named_elsewhere(&name.text, name.span) {
+                    return None;
+                }
+                let mut candidates = self.scopes.names(|s| matches!(s, Symbol::State(_) | Symbol::Local(_)));
+                candidates.extend(names::assignable(self.program.kind).iter().copied());
+                let help = match did_you_mean(&name.text, candidates) {
                     Some(similar) => format!("did you mean `{similar}`? A new local is `let {} = ...`", name.text),
+                    None if name.text.contains('.') => {
+                        "this version has no names with dots: it has no `use`".to_string()
+                    }
                     None => format!(
                         "a new local is `let {0} = ...`; a value that is kept from step to step is `state {0} = 0` above",
                         name.text
@@ -545,6 +651,8 @@ impl Checker<'_> {
                 };
                 let message = format!("nothing is called `{}`", name.text);
                 self.report(Diagnostic::new(Code::UnknownName, name.span, message).label("not declared").help(help));
+                // What was forgotten is a `let` or a `state`; reading the name is not another mistake.
+                self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
             }
         }
         None
@@ -601,12 +709,8 @@ impl Checker<'_> {
 
     fn branches(&mut self, span: Span, branches: &[Branch], otherwise: Option<&Block>) -> Option<Stmt> {
         let (first, rest) = branches.split_first()?;
-        if branches.len() > MAX_BRANCHES {
-            let message = format!("an `if` has at most {MAX_BRANCHES} branches");
-            self.report(Diagnostic::new(Code::NestingTooDeep, branches[MAX_BRANCHES].cond.span, message));
-            return None;
-        }
-        let cond = self.condition(&first.cond);
+        self.stands_in_few_conditions(first.cond.span)?;
+        let cond = self.condition(&first.cond).filter(|cond| self.count(*cond, first.cond.span));
         // What the condition calls comes before the whole statement, not into its first block.
         let before = std::mem::take(&mut self.pending);
         let header = Span { start: span.start.min(first.cond.span.start), end: first.cond.span.end };
@@ -648,11 +752,26 @@ impl Checker<'_> {
         Some(Stmt { kind: StmtKind::If(kind, then, otherwise), span: header })
     }
 
-    /// Whether any of the statements does something for each element.
+    /// Whether there may be one more condition around the statements of a block. `None`: an error has been reported.
+    pub(super) fn stands_in_few_conditions(&mut self, span: Span) -> Option<()> {
+        if self.around.len() < MAX_CONDITIONS_AROUND {
+            return Some(());
+        }
+        let message = format!("more than {MAX_CONDITIONS_AROUND} conditions stand around a statement");
+        self.report(
+            Diagnostic::new(Code::NestingTooDeep, span, message)
+                .label("one too many; each `else if` counts")
+                .help("join conditions with `and` and `or`, or end the block and begin another `if`"),
+        );
+        None
+    }
+
+    /// Whether any of the statements, or a condition among them, does something for each element.
     fn concerns_elements(&self, stmts: &[Stmt]) -> bool {
         stmts.iter().any(|stmt| match &stmt.kind {
             StmtKind::Let(local, _) => !self.program.locals[local.index()].extent.is_scalar(),
             StmtKind::Assign(var, _) => !self.program.var_extent(*var).is_scalar(),
+            StmtKind::If(IfKind::Select(cond), ..) if !self.node(*cond).extent.is_scalar() => true,
             StmtKind::If(_, then, otherwise) => self.concerns_elements(then) || self.concerns_elements(otherwise),
         })
     }
@@ -661,28 +780,28 @@ impl Checker<'_> {
 /// What a declaration declares; `None` for statements.
 fn declaration(kind: &ItemKind) -> Option<&'static str> {
     match kind {
-        ItemKind::Hyper { .. } => Some("hyper"),
-        ItemKind::State { .. } => Some("state"),
-        ItemKind::Input { .. } => Some("input"),
-        ItemKind::Def { .. } => Some("`def`"),
-        ItemKind::Require { .. } => Some("`require`"),
+        ItemKind::Hyper { .. } => Some("a hyper"),
+        ItemKind::State { .. } => Some("a state"),
+        ItemKind::Input { .. } => Some("an input"),
+        ItemKind::Def { .. } => Some("a `def`"),
+        ItemKind::Require { .. } => Some("a `require`"),
         _ => None,
     }
 }
 
-/// Whether an expression calls a function of this name.
-fn calls(expr: &Expr, name: &str) -> bool {
-    match &expr.kind {
-        ExprKind::Number { .. } | ExprKind::Bool(_) | ExprKind::Name(_) => false,
-        ExprKind::Index { index, .. } => calls(index, name),
-        ExprKind::Call { function, args, .. } => {
-            &*function.text == name || args.iter().any(|arg| calls(&arg.value, name))
-        }
-        ExprKind::Paren(inner) => calls(inner, name),
-        ExprKind::Unary { operand, .. } => calls(operand, name),
-        ExprKind::Power { base, exponent } => calls(base, name) || calls(exponent, name),
-        ExprKind::Chain { first, rest } => calls(first, name) || rest.iter().any(|(_, e)| calls(e, name)),
-        ExprKind::Compare { left, right, .. } => calls(left, name) || calls(right, name),
-        ExprKind::If { cond, then, otherwise } => calls(cond, name) || calls(then, name) || calls(otherwise, name),
-    }
+/// Where each name of a file is declared.
+pub(super) fn declarations(ast: &Ast) -> BTreeMap<Arc<str>, Elsewhere> {
+    let mut found = BTreeMap::new();
+    recursion::each_item(&ast.items, &mut |item| {
+        let (name, declared) = match &item.kind {
+            ItemKind::Hyper { name, .. }
+            | ItemKind::State { name, .. }
+            | ItemKind::Input { name, .. }
+            | ItemKind::Def { name, .. } => (name, Elsewhere::Declaration(name.span)),
+            ItemKind::Let { name, .. } => (name, Elsewhere::Local(name.span)),
+            _ => return,
+        };
+        found.entry(name.text.clone()).or_insert(declared);
+    });
+    found
 }

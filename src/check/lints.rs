@@ -5,17 +5,19 @@
 
 use super::Uses;
 use super::program::{
-    BinaryOp, ExprId, Extent, FileKind, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
+    BinaryOp, ExprId, Extent, FileKind, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt,
+    StmtKind, Var,
 };
-use super::range::{ANY, Facts, Known, evaluate};
+use super::range::{ANY, Facts, Known, evaluate, examine};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
 use crate::source::Span;
-use crate::syntax::ast::{Ast, Item, ItemKind};
+use crate::syntax::Parsed;
+use crate::syntax::ast::{Item, ItemKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn lints(program: &Program, uses: &Uses, ast: &Ast) -> Vec<Diagnostic> {
+pub(super) fn lints(program: &Program, uses: &Uses, parsed: &Parsed) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    unused_declarations(program, uses, &mut found);
+    unused_declarations(program, uses, parsed, &mut found);
     unused_values(program, &mut found);
     roots(program, &mut found);
     if program.kind == FileKind::Optimizer {
@@ -24,7 +26,7 @@ pub(super) fn lints(program: &Program, uses: &Uses, ast: &Ast) -> Vec<Diagnostic
     // An inlined `def` is looked at once a call: what is wrong in its body is said once.
     crate::diagnostic::sort(&mut found);
     found.dedup_by(|a, b| a.code == b.code && a.primary.span == b.primary.span);
-    silence(program, ast, found)
+    silence(parsed, found)
 }
 
 /// Calls `f` with the root of every expression of the statements.
@@ -48,18 +50,20 @@ fn if_condition(program: &Program, kind: IfKind) -> ExprId {
     }
 }
 
-/// The variables that an expression reads, those behind its plan conditions among them.
-fn reads(program: &Program, root: ExprId, f: &mut dyn FnMut(Var)) {
+/// The variables that an expression reads, those behind its plan conditions among them, and whether as they were
+/// before the step.
+fn reads(program: &Program, root: ExprId, f: &mut dyn FnMut(Var, bool)) {
     for id in program.postorder(root) {
         match &program.node(id).kind {
-            NodeKind::Read(var) | NodeKind::Old(var) => f(*var),
+            NodeKind::Read(var) => f(*var, false),
+            NodeKind::Old(var) => f(*var, true),
             NodeKind::Outcome(condition) => reads(program, program.conditions[condition.index()].cond, f),
             _ => {}
         }
     }
 }
 
-fn unused_declarations(program: &Program, uses: &Uses, found: &mut Vec<Diagnostic>) {
+fn unused_declarations(program: &Program, uses: &Uses, parsed: &Parsed, found: &mut Vec<Diagnostic>) {
     for (hyper, used) in program.hypers.iter().zip(&uses.hypers) {
         if !used {
             let message = format!("the hyper `{}` is never used", hyper.name);
@@ -78,32 +82,49 @@ fn unused_declarations(program: &Program, uses: &Uses, found: &mut Vec<Diagnosti
             found.push(Diagnostic::new(Code::UnusedDef, *span, message).help("remove its line, or call it"));
         }
     }
+    for (name, span, def) in &uses.params {
+        let message = format!("the parameter `{name}` of `{def}` is never used");
+        let help = format!("remove it here and in the calls of `{def}`, or use it");
+        found.push(Diagnostic::new(Code::UnusedValue, *span, message).help(help));
+    }
     let mut read = BTreeSet::new();
-    each_expression(&program.body, program, &mut |root| reads(program, root, &mut |var| read.extend([var])));
+    each_expression(&program.body, program, &mut |root| reads(program, root, &mut |var, _| read.extend([var])));
     let mut assigned = BTreeSet::new();
     each_assignment(&program.body, &mut |var| assigned.extend([var]));
     for (index, state) in program.states.iter().enumerate() {
         let var = Var::State(StateId(index as u32));
-        if assigned.contains(&var) {
-            continue;
-        }
         let name = &state.name;
-        found.push(if read.contains(&var) {
-            let message = format!("the state `{name}` is read, but never assigned");
-            Diagnostic::new(Code::StateNeverUpdated, state.span, message)
-                .label("keeps its first value for ever")
-                .help(format!("assign it: `{name} = ...`; a constant is a `hyper`"))
-        } else {
-            let message = format!("the state `{name}` is never used");
-            Diagnostic::new(Code::UnusedState, state.span, message).help("remove its line, or use it")
+        found.push(match (read.contains(&var), assigned.contains(&var)) {
+            (true, true) => continue,
+            (true, false) => {
+                let message = format!("the state `{name}` is read, but never assigned");
+                Diagnostic::new(Code::StateNeverUpdated, state.span, message)
+                    .label("keeps its first value for ever")
+                    .help(format!("assign it: `{name} = ...`; a constant is a `hyper`"))
+            }
+            (false, true) => {
+                let message = format!("the state `{name}` is assigned, but never read");
+                Diagnostic::new(Code::UnusedState, state.span, message)
+                    .label("takes memory for nothing")
+                    .help("use it in the update; a value that is not kept from step to step is a `let`")
+            }
+            (false, false) => {
+                let message = format!("the state `{name}` is never used");
+                Diagnostic::new(Code::UnusedState, state.span, message).help("remove its line, or use it")
+            }
         });
     }
     if program.kind == FileKind::Optimizer && !assigned.contains(&Var::Param) {
-        let span = program.body.last().map_or(Span::new(0, 0), |stmt| stmt.span);
+        let message = "the rule never assigns `p`, so it trains nothing";
+        let (span, label) = match (program.body.last(), &parsed.ast.header) {
+            (Some(stmt), _) => (stmt.span, "the last statement"),
+            (None, Some(header)) => (header.span, "this rule has no statements"),
+            (None, None) => return,
+        };
         found.push(
-            Diagnostic::new(Code::ParameterNeverUpdated, span, "the rule never assigns `p`, so it trains nothing")
-                .label("the last statement")
-                .help("write the update: `p -= lr * ...`"),
+            Diagnostic::new(Code::ParameterNeverUpdated, span, message)
+                .label(label)
+                .help("write the update, such as `p -= 1e-3 * g`"),
         );
     }
 }
@@ -147,7 +168,7 @@ fn live_before(program: &Program, stmts: &[Stmt], live: &mut BTreeSet<Var>, unus
                 live_before(program, then, live, unused);
                 live_before(program, otherwise, &mut other, unused);
                 live.append(&mut other);
-                reads(program, if_condition(program, *kind), &mut |var| live.extend([var]));
+                reads_now(program, if_condition(program, *kind), live);
             }
         }
     }
@@ -165,15 +186,18 @@ fn assign(
     if !live.remove(&var) && !program.var_name(var).contains('.') {
         unused.push((var, span));
     }
-    reads(program, value, &mut |var| live.extend([var]));
+    reads_now(program, value, live);
+}
+
+/// Adds the variables whose present value an expression reads.
+fn reads_now(program: &Program, root: ExprId, live: &mut BTreeSet<Var>) {
+    reads(program, root, &mut |var, old| live.extend((!old).then_some(var)));
 }
 
 /// What is found out by running the statements over intervals.
 struct Walk<'a> {
     program: &'a Program,
     facts: Facts,
-    /// What each state may hold after its assignments.
-    stored: BTreeMap<Var, Known>,
     visit: &'a mut dyn FnMut(ExprId, &[Known]),
 }
 
@@ -185,7 +209,7 @@ impl Walk<'_> {
                 StmtKind::Assign(var, value) => self.assign(*var, *value),
                 StmtKind::If(kind, then, otherwise) => {
                     let cond = if_condition(self.program, *kind);
-                    match evaluate(self.program, cond, &self.facts, self.visit) {
+                    match examine(self.program, cond, &self.facts, self.visit) {
                         Known::Condition(Some(true)) => self.statements(then),
                         Known::Condition(Some(false)) => self.statements(otherwise),
                         _ => {
@@ -202,12 +226,8 @@ impl Walk<'_> {
     }
 
     fn assign(&mut self, var: Var, value: ExprId) {
-        let known = evaluate(self.program, value, &self.facts, self.visit);
+        let known = examine(self.program, value, &self.facts, self.visit);
         self.facts.vars.insert(var, known);
-        if let Var::State(_) = var {
-            let stored = self.stored.get(&var).map_or(known, |old| old.or(known));
-            self.stored.insert(var, stored);
-        }
     }
 
     /// A variable holds what either block left in it; one that a block does not know is unknown.
@@ -221,7 +241,7 @@ impl Walk<'_> {
     }
 }
 
-/// Runs the statements from what holds of the states before a step; says what they may store.
+/// Runs the statements from what holds of the states before a step; says what holds of every variable after it.
 fn walk(
     program: &Program,
     mut facts: Facts,
@@ -230,23 +250,21 @@ fn walk(
 ) -> BTreeMap<Var, Known> {
     facts.vars.extend(states.clone());
     facts.old.extend(states.clone());
-    let mut walk = Walk { program, facts, stored: BTreeMap::new(), visit };
+    let mut walk = Walk { program, facts, visit };
     walk.statements(&program.body);
-    walk.stored
+    walk.facts.vars
 }
 
 fn initial(program: &Program, facts: &Facts) -> BTreeMap<Var, Known> {
-    let init = |index: usize, init: ExprId| {
-        (Var::State(StateId(index as u32)), evaluate(program, init, facts, &mut |_, _| ()))
-    };
+    let init = |index: usize, init: ExprId| (Var::State(StateId(index as u32)), evaluate(program, init, facts));
     program.states.iter().enumerate().map(|(i, state)| init(i, state.init)).collect()
 }
 
 /// A square root of an element value that may be negative.
 fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
     let facts = Facts::intervals(program);
-    // A state is [0, inf) if its first value is and every assignment keeps it so. All are supposed to be, and those
-    // that are not lose it until the rest holds together.
+    // A state is [0, inf) if its first value is and every step keeps it so. All are supposed to be, and those that are
+    // not lose it until the rest holds together.
     let mut states: BTreeMap<Var, Known> = initial(program, &facts)
         .into_iter()
         .map(|(var, known)| match known {
@@ -255,9 +273,9 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
         })
         .collect();
     loop {
-        let stored = walk(program, facts.clone(), &states, &mut |_, _| ());
+        let after = walk(program, facts.clone(), &states, &mut |_, _| ());
         let mut changed = false;
-        for (var, known) in stored {
+        for (var, known) in after {
             let keeps = matches!(known, Known::Number(low, _) if low >= 0.0);
             if !keeps && states.get(&var).is_some_and(|old| *old != ANY) {
                 states.insert(var, ANY);
@@ -274,18 +292,31 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
         if node.extent != Extent::Element {
             return;
         }
-        if let Some(Known::Number(low, _)) = operands.first() {
-            if *low < 0.0 {
-                let operand = program.node(args[0]).span;
-                found.push(
-                    Diagnostic::new(Code::SqrtOfNegative, node.span, "this square root may be of a negative number")
-                        .also(operand, "not known to be at least 0")
-                        .help(
-                            "write `sqrt(max(..., 0))`, or give the hypers and states in it their intervals and signs",
-                        ),
-                );
-            }
+        if !matches!(operands.first(), Some(Known::Number(low, _)) if *low < 0.0) {
+            return;
         }
+        let operand = program.node(args[0]).span;
+        let mut help = match program.file.slice(node.span).split_once('(') {
+            Some((name, rest)) if rest.len() <= 40 && !rest.contains('\n') => {
+                let inner = rest.strip_suffix(')').unwrap_or(rest);
+                format!("if it never is, say so: `{name}(max({inner}, 0))`")
+            }
+            _ => "if it never is, say so: `max(..., 0)`".to_string(),
+        };
+        let unbounded = |hyper: &&Hyper| matches!(hyper.default, HyperDefault::Number(_)) && hyper.interval.is_none();
+        // What a state holds may depend on any of them.
+        let depends = |id: &ExprId| {
+            matches!(program.node(*id).kind, NodeKind::Hyper(_) | NodeKind::Read(Var::State(_) | Var::Local(_)))
+        };
+        let depends = program.postorder(args[0]).iter().any(depends);
+        if let Some(hyper) = program.hypers.iter().find(unbounded).filter(|_| depends) {
+            help += &format!(", or give the hypers in it intervals: `hyper {} = ... in [0, inf)`", hyper.name);
+        }
+        found.push(
+            Diagnostic::new(Code::SqrtOfNegative, node.span, "this square root may be of a negative number")
+                .also(operand, "not known to be at least 0")
+                .help(help),
+        );
     });
 }
 
@@ -294,7 +325,7 @@ fn zero_over_zero(program: &Program, found: &mut Vec<Diagnostic>) {
     let mut facts = Facts::defaults(program);
     for (input, known) in program.inputs.iter().zip(&mut facts.inputs) {
         if let Some(default) = input.default {
-            *known = evaluate(program, default, &Facts::defaults(program), &mut |_, _| ());
+            *known = evaluate(program, default, &Facts::defaults(program));
         }
     }
     facts.t = Known::point(1.0);
@@ -303,41 +334,47 @@ fn zero_over_zero(program: &Program, found: &mut Vec<Diagnostic>) {
     let states = initial(program, &facts);
     walk(program, facts, &states, &mut |id, operands| {
         let node = program.node(id);
-        let is_zero = |known: &Known| known.as_point() == Some(0.0);
-        if let NodeKind::Binary(BinaryOp::Div, above, below) = &node.kind {
-            if is_zero(&operands[0]) && is_zero(&operands[1]) {
-                found.push(
-                    Diagnostic::new(
-                        Code::ZeroOverZero,
-                        node.span,
-                        "this is 0/0 in the first step where the gradient is 0",
-                    )
-                    .label("NaN at the defaults, with t = 1 and g = 0")
-                    .also(program.node(*above).span, "0")
-                    .also(program.node(*below).span, "0")
-                    .help("add a small `eps` below, or give `eps` a default above 0"),
-                );
+        let NodeKind::Binary(op @ (BinaryOp::Div | BinaryOp::Mul), _, b) = &node.kind else { return };
+        let (Some(x), Some(y)) = (operands[0].as_point(), operands[1].as_point()) else { return };
+        let what = match op {
+            BinaryOp::Div if x == 0.0 && y == 0.0 => "0/0",
+            BinaryOp::Mul if x == 0.0 && y.is_infinite() || x.is_infinite() && y == 0.0 => "0 times infinity",
+            _ => return,
+        };
+        let message = format!("this is {what} in the first step where the gradient is 0");
+        let help = if *op == BinaryOp::Mul {
+            "add a small number to what is divided by, as in `rsqrt(v + 1e-8)`".to_string()
+        } else {
+            match program.file.slice(program.node(*b).span) {
+                below if below.len() <= 40 && !below.contains('\n') => {
+                    format!("add a small number to what is divided by: `({below} + 1e-8)`")
+                }
+                _ => "add a small number to what is divided by, such as 1e-8".to_string(),
             }
-        }
+        };
+        found.push(
+            Diagnostic::new(Code::ZeroOverZero, node.span, message)
+                .label("NaN, with the defaults of the hypers")
+                .also(program.node(*b).span, y.to_string())
+                .help(help),
+        );
     });
 }
 
 /// Drops what `allow` comments silence; an `allow` that silences nothing is itself a finding.
-fn silence(program: &Program, ast: &Ast, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let line = |offset: u32| program.file.line_column(offset).0;
+fn silence(parsed: &Parsed, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut allowed = Vec::new();
-    allows(&ast.items, &mut |item, span| {
+    allows(&parsed.ast.items, &mut |item, span| {
         if let Some(allow) = &item.allow {
-            allowed.push((allow, line(span.start)..=line(span.end), false));
+            allowed.push((allow, parsed.file.lines_of(span), false));
         }
     });
     let mut kept: Vec<Diagnostic> = found
         .into_iter()
         .filter(|diagnostic| {
-            let at = line(diagnostic.primary.span.start);
             let mut silenced = false;
             for (allow, lines, used) in &mut allowed {
-                if lines.contains(&at) && *allow.code.text == *diagnostic.code.slug() {
+                if lines.contains(&diagnostic.primary.span.start) && *allow.code.text == *diagnostic.code.slug() {
                     *used = true;
                     silenced = true;
                 }
@@ -345,6 +382,20 @@ fn silence(program: &Program, ast: &Ast, found: Vec<Diagnostic>) -> Vec<Diagnost
             !silenced
         })
         .collect();
+    let attached: BTreeSet<u32> = allowed.iter().map(|(allow, ..)| allow.code.span.start).collect();
+    for comment in parsed.comments.iter().filter(|comment| comment.text.trim_start().starts_with("allow(")) {
+        if attached.range(comment.span.start..comment.span.end).next().is_none() {
+            kept.push(
+                Diagnostic::new(
+                    Code::UnusedAllow,
+                    comment.span,
+                    "this `allow` belongs to no declaration and no statement",
+                )
+                .label("silences nothing")
+                .help("put it at the end of the line that it is about"),
+            );
+        }
+    }
     for (allow, _, used) in allowed {
         if used && !allow.reason.trim().is_empty() {
             continue;

@@ -5,7 +5,7 @@
 //! comes out of here can be lowered, planned and compiled without failing. Nothing here knows types of numbers,
 //! rounding or memory.
 //!
-//! The operations of the inlined rule are counted before anything is inlined, so a short file cannot become a long one.
+//! The operations of the inlined rule are counted before a call is expanded, so a short file cannot become a long one.
 
 mod expressions;
 mod items;
@@ -14,6 +14,7 @@ mod names;
 mod print;
 pub mod program;
 mod range;
+mod recursion;
 mod schedules;
 
 pub(crate) use print::{condition_text, list_text, number_text};
@@ -27,19 +28,19 @@ use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
 use names::Scopes;
 use program::{ConditionId, Extent, Node};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Operations of one rule, every `def` inlined.
+/// Operations of one rule, every `def` inlined. A statement is one too, whatever it assigns.
 pub const MAX_OPERATIONS: u64 = 4096;
 /// States of one rule.
 pub const MAX_STATES: usize = 64;
 /// Hypers of one rule.
 pub const MAX_HYPERS: usize = 256;
-/// How deep one `def` may call another.
-const MAX_DEF_DEPTH: usize = 64;
-
-/// Branches of one `if`; each `else if` is a block in a block to every later stage.
-const MAX_BRANCHES: usize = 64;
+/// Nodes of all `def`s together, each with those that it calls: what they may take of memory.
+const MAX_DEF_NODES: usize = 64 * 4096;
+/// Conditions around a statement; each `else if` is a block in a block to every later stage.
+const MAX_CONDITIONS_AROUND: usize = 64;
 
 /// A rule without errors.
 #[derive(Clone, Debug)]
@@ -80,21 +81,24 @@ pub fn check_with(parsed: &Parsed, library: &dyn Library) -> Result<Checked, Vec
 /// Checks a file that the files `callers` are calling, outermost first.
 fn check_inside(parsed: &Parsed, library: &dyn Library, callers: &[Arc<str>]) -> Result<Checked, Vec<Diagnostic>> {
     let mut checker = Checker::new(parsed, library, callers);
-    checker.header(&parsed.ast);
-    checker.items(&parsed.ast);
-    checker.value_is_assigned();
+    // What stands in a file of a kind that is not available has names and rules of its own.
+    if checker.header(&parsed.ast) {
+        checker.items(&parsed.ast);
+        checker.value_is_assigned();
+    }
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.append(&mut checker.diagnostics);
     let failed = diagnostics.iter().any(|d| d.severity() == Severity::Error);
     if !failed {
-        let mut lints = lints::lints(&checker.program, &checker.uses, &parsed.ast);
+        let mut lints = lints::lints(&checker.program, &checker.uses, parsed);
         lints.append(&mut diagnostics);
         sort(&mut lints);
         lints.dedup();
         return Ok(Checked { program: checker.program, lints });
     }
     sort(&mut diagnostics);
-    diagnostics.dedup();
+    // A mistake in the body of a `def` is one, however often it is called.
+    diagnostics.dedup_by(|a, b| a.code == b.code && a.primary.span == b.primary.span && a.message == b.message);
     Err(diagnostics)
 }
 
@@ -110,6 +114,12 @@ struct Checker<'a> {
     diagnostics: Vec<Diagnostic>,
     scopes: Scopes,
     defs: Vec<items::Def>,
+    /// Which `def`s call themselves.
+    recursive: recursion::Recursive,
+    /// Where each name is declared that may not be in force where it is used.
+    elsewhere: BTreeMap<Arc<str>, Elsewhere>,
+    /// The name that the line being checked declares.
+    declaring: Option<Arc<str>>,
     /// Which declared things are read, for the lints that need the tree as written.
     uses: Uses,
     /// The extents of the conditions around the statement being checked, outermost first.
@@ -126,10 +136,23 @@ struct Checker<'a> {
     inlining: Option<Span>,
     /// The body of the `def` being checked; elsewhere expressions go to the program's arena.
     template: Option<Vec<Node>>,
-    /// While a `def` is checked: how deep the calls in its body go.
-    def_depth: Option<usize>,
-    /// Operations so far.
+    /// How many operations each node of the arena is, with all that it is made of, each use of an argument counted.
+    sizes: Vec<u64>,
+    /// Operations of the statements and declarations so far.
     operations: u64,
+    /// Whether there were more than a rule may have: then nothing more is built.
+    too_many_operations: bool,
+    /// Nodes of the `def`s so far.
+    def_nodes: usize,
+}
+
+/// A declaration that is not in force everywhere.
+#[derive(Clone, Copy)]
+enum Elsewhere {
+    /// A hyper, a state, an input or a `def`.
+    Declaration(Span),
+    /// A `let`.
+    Local(Span),
 }
 
 /// What may be named in an expression depends on where it stands.
@@ -145,11 +168,24 @@ enum Place {
     InputDefault,
     /// A `require`: hypers.
     Require,
-    /// The body of a `def`: its parameters, hypers and `t`.
+    /// The body of a `def`: its parameters, hypers, `t` and `epsilon`.
     DefBody,
 }
 
 impl Place {
+    fn has_parameter(self) -> bool {
+        matches!(self, Place::Statement | Place::Init)
+    }
+
+    fn has_step(self) -> bool {
+        matches!(self, Place::Statement | Place::DefBody)
+    }
+
+    /// It differs between tensors: those of f32 and those of f64.
+    fn has_epsilon(self) -> bool {
+        matches!(self, Place::Statement | Place::Init | Place::DefBody)
+    }
+
     fn describe(self) -> &'static str {
         match self {
             Place::Statement => "a statement",
@@ -167,6 +203,8 @@ impl Place {
 struct Uses {
     hypers: Vec<bool>,
     inputs: Vec<bool>,
+    /// Parameters that the body of their `def` does not use: name, place, and whose they are.
+    params: Vec<(Arc<str>, Span, Arc<str>)>,
     /// The name and place of each `def`, and whether it is called.
     defs: Vec<(Arc<str>, Span, bool)>,
 }
@@ -202,6 +240,9 @@ impl<'a> Checker<'a> {
             diagnostics: Vec::new(),
             scopes,
             defs: Vec::new(),
+            recursive: recursion::find(&parsed.ast),
+            elsewhere: items::declarations(&parsed.ast),
+            declaring: None,
             uses: Uses::default(),
             around: Vec::new(),
             local_depth: Vec::new(),
@@ -210,8 +251,10 @@ impl<'a> Checker<'a> {
             place: Place::Statement,
             inlining: None,
             template: None,
-            def_depth: None,
+            sizes: Vec::new(),
             operations: 0,
+            too_many_operations: false,
+            def_nodes: 0,
         }
     }
 
@@ -227,14 +270,16 @@ impl<'a> Checker<'a> {
         self.report(
             Diagnostic::new(Code::NotAvailable, span, format!("{what} is not part of this version"))
                 .label("reserved for a later version")
-                .help("`updraft explain not-available` lists what there is"),
+                .help("`updraft explain not-available` says what this version has"),
         );
     }
 
-    fn header(&mut self, ast: &Ast) {
-        let Some(header) = &ast.header else { return };
+    /// Whether this version has files of this kind, as far as the header says.
+    fn header(&mut self, ast: &Ast) -> bool {
+        let Some(header) = &ast.header else { return true };
         if header.kind == FileKind::Fragment {
             self.not_available(header.span, &format!("a file that holds a {}", header.kind.keyword()));
+            return false;
         }
         let stem: String = {
             use unicode_normalization::UnicodeNormalization;
@@ -242,11 +287,16 @@ impl<'a> Checker<'a> {
         };
         if *header.name.text != *stem {
             let named = format!("the file is called `{stem}`, the rule `{}`", header.name.text);
+            let renamed = format!("rename the file to `{}.opt`", header.name.text);
+            let help = if crate::syntax::is_name(&stem) {
+                format!("write `{} {stem}`, or {renamed}", header.kind.keyword())
+            } else {
+                renamed
+            };
             self.report(
-                Diagnostic::new(Code::WrongFileName, header.name.span, named)
-                    .label("not the file's stem")
-                    .help(format!("write `{} {stem}`, or rename the file", header.kind.keyword())),
+                Diagnostic::new(Code::WrongFileName, header.name.span, named).label("not the file's name").help(help),
             );
         }
+        true
     }
 }

@@ -37,19 +37,21 @@ impl Scopes {
         self.0.iter().rev().find_map(|scope| scope.get(name).copied())
     }
 
-    /// Declares a name in the innermost block.
+    /// Declares a name: a local or a parameter in the innermost block, anything else in the file.
     pub(super) fn declare(&mut self, name: Arc<str>, symbol: Symbol, span: Span) {
-        if let Some(scope) = self.0.last_mut() {
+        let scope = match symbol {
+            Symbol::Local(_) | Symbol::Param(_) | Symbol::Broken => self.0.last_mut(),
+            _ => self.0.first_mut(),
+        };
+        if let Some(scope) = scope {
             scope.insert(name, (symbol, span));
         }
     }
 
-    /// Every name in force, sorted, for did-you-mean.
-    pub(super) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.0.iter().flat_map(|scope| scope.keys().map(|name| &**name)).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    /// The names in force for such symbols, for did-you-mean.
+    pub(super) fn names(&self, of: impl Fn(Symbol) -> bool) -> Vec<&str> {
+        let all = self.0.iter().flatten();
+        all.filter(|(_, (symbol, _))| of(*symbol)).map(|(name, _)| &**name).collect()
     }
 }
 
@@ -60,6 +62,22 @@ pub(super) fn values(kind: FileKind) -> &'static [&'static str] {
         FileKind::Optimizer | FileKind::Fragment => {
             &["p", "g", "t", "pi", "inf", "epsilon", "numel", "rank", "rows", "cols"]
         }
+    }
+}
+
+/// Those of them that this version has.
+pub(super) fn available_values(kind: FileKind) -> &'static [&'static str] {
+    match kind {
+        FileKind::Schedule => values(kind),
+        FileKind::Optimizer | FileKind::Fragment => &["p", "g", "t", "pi", "inf", "epsilon"],
+    }
+}
+
+/// Those of them that statements assign.
+pub(super) fn assignable(kind: FileKind) -> &'static [&'static str] {
+    match kind {
+        FileKind::Schedule => &["value"],
+        FileKind::Optimizer | FileKind::Fragment => &["p", "g"],
     }
 }
 
@@ -77,12 +95,16 @@ pub(super) fn function(name: &str) -> Option<Function> {
     Function::NAMED.into_iter().find(|f| f.name() == name)
 }
 
-/// Whether a file of this kind may not declare this name, because the language has it.
-pub(super) fn is_built_in(name: &str, kind: FileKind) -> bool {
-    values(kind).contains(&name)
-        || REDUCTIONS.contains(&name)
+/// Whether the language has a function of this name, in this version or reserved.
+pub(super) fn is_function(name: &str) -> bool {
+    REDUCTIONS.contains(&name)
         || RESERVED_FUNCTIONS.contains(&name)
         || NAME_FUNCTIONS.contains(&name)
         || name == "old"
         || function(name).is_some()
+}
+
+/// Whether a file of this kind may not declare this name, because the language has it.
+pub(super) fn is_built_in(name: &str, kind: FileKind) -> bool {
+    values(kind).contains(&name) || is_function(name)
 }

@@ -1,7 +1,7 @@
 //! The canonical text of a [`Program`]: what `updraft emit --stage program` prints, and what checkpoints compare.
 //!
-//! It reads like a rule file, but every value says its extent, `x += e` is written out, calls of `def` are expanded, and
-//! a condition that selects a plan shows its number.
+//! It reads like a rule file, but every value says its extent, `x += e` is written out, and calls of `def` are expanded:
+//! `[...]` holds the body of one and each of its arguments, which `Math::Fast` takes for expressions of their own.
 
 use super::program::{
     BinaryOp, ConditionId, ExprId, FileKind, Hyper, HyperDefault, IfKind, ListFn, ListRef, NodeKind, Program, Range,
@@ -10,7 +10,7 @@ use super::program::{
 use std::fmt::Write as _;
 
 /// How tightly an expression binds, loosest first. Printing parenthesises what is looser than its place allows.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Binding {
     If,
     Or,
@@ -21,6 +21,7 @@ enum Binding {
     Product,
     Neg,
     Power,
+    #[default]
     Atom,
 }
 
@@ -183,12 +184,6 @@ pub fn expression_text(program: &Program, root: ExprId) -> String {
     texts.remove(&root).unwrap_or_default().0
 }
 
-impl Default for Binding {
-    fn default() -> Binding {
-        Binding::Atom
-    }
-}
-
 fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Binding) -> String) -> (String, Binding) {
     match &program.node(id).kind {
         NodeKind::Number(x) if *x == std::f64::consts::PI => ("pi".into(), Binding::Atom),
@@ -261,13 +256,21 @@ fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Bind
             (format!("if {cond} then {then} else {otherwise}"), Binding::If)
         }
         NodeKind::Outcome(id) => (format!("({})", condition_text(program, *id)), Binding::Atom),
-        // What a call of a `def` keeps apart stays apart in the text.
+        // What a call of a `def` keeps apart stays apart in the text: parentheses would say something else under
+        // `Math::Fast`, and `x^[2]` is not the product `x^2`.
         NodeKind::Own(a) => {
             let text = operand(*a, Binding::If);
-            let simple = text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
-            (if simple { text } else { format!("({text})") }, Binding::Atom)
+            let is_name = matches!(program.node(*a).kind, NodeKind::Read(_) | NodeKind::Hyper(_) | NodeKind::Input(_));
+            (
+                if is_name || text.starts_with('[') && is_own(program, *a) { text } else { format!("[{text}]") },
+                Binding::Atom,
+            )
         }
     }
+}
+
+fn is_own(program: &Program, id: ExprId) -> bool {
+    matches!(program.node(id).kind, NodeKind::Own(_))
 }
 
 /// A list as written.

@@ -6,6 +6,7 @@
 pub use crate::syntax::ast::{BinaryOp, CompareOp, FileKind};
 
 use crate::source::{SourceFile, Span};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 macro_rules! ids {
@@ -516,18 +517,22 @@ impl Program {
     /// The expressions that `root` is made of, itself included, operands before the expression that reads them. (The
     /// expression behind a [`NodeKind::Outcome`] is not part of it.)
     pub fn postorder(&self, root: ExprId) -> Vec<ExprId> {
-        let mut reached = std::collections::BTreeSet::from([root]);
-        let mut pending = vec![root];
-        while let Some(id) = pending.pop() {
-            self.node(id).kind.for_each_operand(|operand| {
-                if reached.insert(operand) {
-                    pending.push(operand);
-                }
-            });
-        }
-        // Operands have smaller ids, so the order of ids is an order of evaluation.
-        reached.into_iter().collect()
+        postorder(&self.nodes, root).into_iter().collect()
     }
+}
+
+/// What `root` is made of, in an order of evaluation: operands have smaller ids.
+pub(super) fn postorder(nodes: &[Node], root: ExprId) -> BTreeSet<ExprId> {
+    let mut reached = BTreeSet::from([root]);
+    let mut pending = vec![root];
+    while let Some(id) = pending.pop() {
+        nodes[id.index()].kind.for_each_operand(|operand| {
+            if reached.insert(operand) {
+                pending.push(operand);
+            }
+        });
+    }
+    reached
 }
 
 impl NodeKind {

@@ -5,12 +5,13 @@
 //! step? Then every hyper is its default, `t` is 1, `g` is 0, and an interval of one point is a known value, computed
 //! with the functions that the engines use.
 //!
-//! NaN is left out of account: an interval holds the values that a number may have if it is one.
+//! An interval holds the values that a number may have if it is one: that it may be NaN as well is left out of account. A
+//! value that is known to be NaN is `Number(NaN, NaN)`.
 
 use super::program::{
     BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, ListFn, NodeKind, Program, Ty, Var,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,12 +26,18 @@ pub(super) const ANY: Known = Known::Number(f64::NEG_INFINITY, f64::INFINITY);
 
 impl Known {
     pub(super) fn point(x: f64) -> Known {
-        if x.is_nan() { ANY } else { Known::Number(x, x) }
+        Known::Number(x, x)
     }
 
+    /// A value that is known, NaN apart.
     pub(super) fn as_point(self) -> Option<f64> {
+        self.value().filter(|x| !x.is_nan())
+    }
+
+    /// A value that is known, NaN included.
+    pub(super) fn value(self) -> Option<f64> {
         match self {
-            Known::Number(low, high) if low == high => Some(low),
+            Known::Number(low, high) if low == high || low.is_nan() => Some(low),
             _ => None,
         }
     }
@@ -84,7 +91,7 @@ impl Facts {
         for hyper in &program.hypers {
             let known = match &hyper.default {
                 HyperDefault::Flag(flag) => Known::Condition(Some(*flag)),
-                HyperDefault::Number(id) => evaluate(program, *id, &facts, &mut |_, _| ()),
+                HyperDefault::Number(id) => evaluate(program, *id, &facts),
                 HyperDefault::Mode(_) | HyperDefault::List(_) => ANY,
             };
             facts.hypers.push(known);
@@ -103,30 +110,63 @@ impl Facts {
     }
 }
 
-/// The default of a hyper, if it is a number that the defaults of earlier hypers give.
+/// The default of a hyper that is a number, as the defaults of earlier hypers give it.
 pub(super) fn default_value(program: &Program, id: HyperId) -> Option<f64> {
-    Facts::defaults(program).hypers[id.index()].as_point()
+    Facts::defaults(program).hypers[id.index()].value()
 }
 
-/// What is known of `root`. Calls `visit` with each of its nodes and what is known of the node's operands.
-pub(super) fn evaluate(
+/// What is known of `root`.
+pub(super) fn evaluate(program: &Program, root: ExprId, facts: &Facts) -> Known {
+    values(program, root, facts)[&root]
+}
+
+/// What is known of `root`. Calls `visit` with each of the nodes that its value may come from, and what is known of the
+/// node's operands: the arm of an `if` that is known not to be taken is left out.
+pub(super) fn examine(
     program: &Program,
     root: ExprId,
     facts: &Facts,
     visit: &mut dyn FnMut(ExprId, &[Known]),
 ) -> Known {
-    let mut known = BTreeMap::<ExprId, Known>::new();
-    for id in program.postorder(root) {
+    let known = values(program, root, facts);
+    let mut needed = BTreeSet::from([root]);
+    for &id in known.keys().rev() {
+        if !needed.contains(&id) {
+            continue;
+        }
+        match &program.node(id).kind {
+            NodeKind::If(c, a, b) => match known[c].outcome() {
+                Some(true) => needed.extend([*c, *a]),
+                Some(false) => needed.extend([*c, *b]),
+                None => needed.extend([*c, *a, *b]),
+            },
+            kind => kind.for_each_operand(|operand| needed.extend([operand])),
+        }
+    }
+    for id in needed {
         let mut operands = Vec::new();
         program.node(id).kind.for_each_operand(|operand| operands.push(known[&operand]));
-        let value = node(program, id, &operands, facts, visit);
         visit(id, &operands);
-        known.insert(id, value);
+        if let NodeKind::Outcome(condition) = program.node(id).kind {
+            examine(program, program.conditions[condition.index()].cond, facts, visit);
+        }
     }
     known[&root]
 }
 
-fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts, visit: &mut dyn FnMut(ExprId, &[Known])) -> Known {
+/// What is known of everything that `root` is made of.
+fn values(program: &Program, root: ExprId, facts: &Facts) -> BTreeMap<ExprId, Known> {
+    let mut known = BTreeMap::new();
+    for id in program.postorder(root) {
+        let mut operands = Vec::new();
+        program.node(id).kind.for_each_operand(|operand| operands.push(known[&operand]));
+        let value = node(program, id, &operands, facts);
+        known.insert(id, if is_square(program, id, &known) { at_least_zero(value) } else { value });
+    }
+    known
+}
+
+fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
     let var = |vars: &BTreeMap<Var, Known>, var: &Var| {
         let unknown = if program.node(id).ty == Ty::Condition { Known::Condition(None) } else { ANY };
         vars.get(var).copied().unwrap_or(unknown)
@@ -148,7 +188,7 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts, visit: &mut 
         NodeKind::Read(v) => var(&facts.vars, v),
         NodeKind::Old(v) => var(&facts.old, v),
         NodeKind::Own(_) => of[0],
-        NodeKind::Outcome(condition) => evaluate(program, program.conditions[condition.index()].cond, facts, visit),
+        NodeKind::Outcome(condition) => evaluate(program, program.conditions[condition.index()].cond, facts),
         NodeKind::Not(_) => Known::Condition(of[0].outcome().map(|b| !b)),
         NodeKind::Neg(_) => {
             let (low, high) = of[0].bounds();
@@ -175,15 +215,54 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts, visit: &mut 
             Some(false) => of[2],
             None => of[1].or(of[2]),
         },
+        NodeKind::Call(Function::Fma, args) if of.iter().any(|x| x.value().is_none()) => {
+            let product = binary(BinaryOp::Mul, of[0], of[1], same(program, args[0], args[1]));
+            binary(BinaryOp::Add, product, of[2], false)
+        }
         NodeKind::Call(function, _) => call(*function, of),
+    }
+}
+
+/// Whether a product is of pairs of equal factors and of factors that are not negative: `(1 - beta2)*g*g`.
+fn is_square(program: &Program, id: ExprId, known: &BTreeMap<ExprId, Known>) -> bool {
+    // Longer products are not looked into: pairs are searched for at each of their multiplications.
+    const MOST_FACTORS: usize = 8;
+    let (mut factors, mut pending) = (Vec::new(), vec![id]);
+    while let Some(id) = pending.pop() {
+        match &program.node(id).kind {
+            NodeKind::Binary(BinaryOp::Mul, a, b) => pending.extend([*a, *b]),
+            NodeKind::Own(a) => pending.push(*a),
+            _ if known.get(&id).is_some_and(|factor| factor.bounds().0 >= 0.0) => {}
+            _ => factors.push(id),
+        }
+        if factors.len() + pending.len() > MOST_FACTORS {
+            return false;
+        }
+    }
+    if factors.is_empty() || factors == [id] {
+        return false;
+    }
+    while let Some(factor) = factors.pop() {
+        let Some(other) = factors.iter().position(|other| same(program, factor, *other)) else { return false };
+        factors.swap_remove(other);
+    }
+    true
+}
+
+fn at_least_zero(known: Known) -> Known {
+    match known {
+        Known::Number(low, high) if low < 0.0 => Known::Number(0.0, high.max(0.0)),
+        other => other,
     }
 }
 
 /// Whether two expressions are the same text over the same variables, so that their product is a square.
 fn same(program: &Program, a: ExprId, b: ExprId) -> bool {
     let mut pairs = vec![(a, b)];
+    // What a `def` shares is compared once.
+    let mut seen = BTreeSet::new();
     while let Some((a, b)) = pairs.pop() {
-        if a == b {
+        if a == b || !seen.insert((a, b)) {
             continue;
         }
         let (x, y) = (&program.node(a).kind, &program.node(b).kind);
@@ -206,14 +285,17 @@ fn same(program: &Program, a: ExprId, b: ExprId) -> bool {
 }
 
 fn binary(op: BinaryOp, a: Known, b: Known, square: bool) -> Known {
-    if let (Some(x), Some(y)) = (a.as_point(), b.as_point()) {
+    if let (Some(x), Some(y)) = (a.value(), b.value()) {
         return Known::point(match op {
             BinaryOp::Add => x + y,
             BinaryOp::Sub => x - y,
             BinaryOp::Mul => x * y,
             BinaryOp::Div => x / y,
-            _ => return ANY,
+            _ => remainder(x, y),
         });
+    }
+    if is_nan(a) || is_nan(b) {
+        return Known::point(f64::NAN);
     }
     let ((al, ah), (bl, bh)) = (a.bounds(), b.bounds());
     match op {
@@ -222,7 +304,9 @@ fn binary(op: BinaryOp, a: Known, b: Known, square: bool) -> Known {
         BinaryOp::Mul if square => number(0.0, (al * al).max(ah * ah)),
         BinaryOp::Mul => products([(al, bl), (al, bh), (ah, bl), (ah, bh)]),
         BinaryOp::Div if bl > 0.0 || bh < 0.0 => {
-            let quotients = [al / bl, al / bh, ah / bl, ah / bh];
+            // Bounds are approached: infinity over infinity is anything from 0 on, and the other ends say to where.
+            let quotient = |x: f64, y: f64| if x.is_infinite() && y.is_infinite() { 0.0 } else { x / y };
+            let quotients = [quotient(al, bl), quotient(al, bh), quotient(ah, bl), quotient(ah, bh)];
             number(least(&quotients), greatest(&quotients))
         }
         // Zero may be divided by: a quotient of numbers that are never negative is never negative (or NaN).
@@ -253,6 +337,9 @@ fn greatest(xs: &[f64]) -> f64 {
 }
 
 fn compare(op: CompareOp, (al, ah): (f64, f64), (bl, bh): (f64, f64)) -> Option<bool> {
+    if al.is_nan() || bl.is_nan() {
+        return Some(op == CompareOp::Ne);
+    }
     let less = if ah < bl {
         Some(true)
     } else if al >= bh {
@@ -286,8 +373,8 @@ fn compare(op: CompareOp, (al, ah): (f64, f64), (bl, bh): (f64, f64)) -> Option<
 }
 
 fn power(a: Known, n: i32) -> Known {
-    if let Some(x) = a.as_point() {
-        return Known::point(libm::pow(x, f64::from(n)));
+    if let Some(x) = a.value() {
+        return Known::point(powi(x, n));
     }
     let (low, high) = a.bounds();
     let positive = match n.unsigned_abs() {
@@ -305,13 +392,74 @@ fn power(a: Known, n: i32) -> Known {
     if n >= 0 { positive } else { binary(BinaryOp::Div, Known::point(1.0), positive, false) }
 }
 
+/// `x^n` as the engines compute it: from the left, binary.
+fn powi(x: f64, n: i32) -> f64 {
+    let m = n.unsigned_abs();
+    let mut power = if m == 0 { 1.0 } else { x };
+    for bit in (0..m.checked_ilog2().unwrap_or(0)).rev() {
+        power *= power;
+        if m >> bit & 1 == 1 {
+            power *= x;
+        }
+    }
+    if n < 0 { 1.0 / power } else { power }
+}
+
+/// The floored remainder.
+fn remainder(x: f64, y: f64) -> f64 {
+    let r = x % y;
+    if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
+}
+
+fn is_nan(known: Known) -> bool {
+    known.value().is_some_and(f64::is_nan)
+}
+
+/// A function of numbers that are known.
+fn constant(function: Function, xs: &[f64]) -> Known {
+    let x = xs[0];
+    let least = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) };
+    let greatest = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
+    Known::point(match function {
+        Function::Abs => x.abs(),
+        Function::Sign if x > 0.0 => 1.0,
+        Function::Sign if x < 0.0 => -1.0,
+        Function::Sign => x,
+        Function::Sqrt => libm::sqrt(x),
+        Function::Rsqrt => 1.0 / libm::sqrt(x),
+        Function::Cbrt => libm::cbrt(x),
+        Function::Exp => libm::exp(x),
+        Function::Log => libm::log(x),
+        Function::Tanh => libm::tanh(x),
+        Function::Sigmoid => 1.0 / (1.0 + libm::exp(-x)),
+        Function::Sin => libm::sin(x),
+        Function::Cos => libm::cos(x),
+        Function::Floor => libm::floor(x),
+        Function::Ceil => libm::ceil(x),
+        Function::Round => x.round_ties_even(),
+        Function::Min => least(x, xs[1]),
+        Function::Max => greatest(x, xs[1]),
+        Function::Clamp => least(greatest(x, xs[1]), xs[2]),
+        Function::Lerp => x + xs[2] * (xs[1] - x),
+        Function::Fma => libm::fma(x, xs[1], xs[2]),
+        Function::Pow => libm::pow(x, xs[1]),
+        Function::Isfinite => return Known::Condition(Some(x.is_finite())),
+    })
+}
+
 fn call(function: Function, of: &[Known]) -> Known {
+    let points: Option<Vec<f64>> = of.iter().map(|known| known.value()).collect();
+    if let Some(points) = points {
+        return constant(function, &points);
+    }
+    if of.iter().any(|known| is_nan(*known)) && function != Function::Isfinite {
+        return Known::point(f64::NAN);
+    }
     let (low, high) = of[0].bounds();
     let monotonic = |f: fn(f64) -> f64| number(f(low), f(high));
     match function {
         Function::Abs if low >= 0.0 => of[0],
         Function::Abs => number(if high < 0.0 { -high } else { 0.0 }, high.max(-low)),
-        Function::Sign if low == high && low == 0.0 => of[0],
         Function::Sign => number(
             if low > 0.0 {
                 1.0
@@ -341,14 +489,13 @@ fn call(function: Function, of: &[Known]) -> Known {
             let sum = binary(BinaryOp::Add, of[0], binary(BinaryOp::Mul, of[2], difference, false), false);
             // With a weight from 0 to 1 the result lies between its ends.
             match of[2] {
-                Known::Number(w, x) if w >= 0.0 && x <= 1.0 && sum.as_point().is_none() => of[0].or(of[1]),
+                Known::Number(w, x) if w >= 0.0 && x <= 1.0 => of[0].or(of[1]),
                 _ => sum,
             }
         }
         Function::Fma => binary(BinaryOp::Add, binary(BinaryOp::Mul, of[0], of[1], false), of[2], false),
         Function::Isfinite => Known::Condition(None),
         Function::Pow => match (of[0], of[1]) {
-            (Known::Number(x, y), Known::Number(n, m)) if x == y && n == m => Known::point(libm::pow(x, n)),
             // From 0 to 1 to a positive power stays there.
             (Known::Number(x, y), Known::Number(n, _)) if x >= 0.0 && y <= 1.0 && n >= 0.0 => {
                 number(0.0, if x == y && x < 1.0 { libm::pow(x, n) } else { 1.0 })

@@ -7,7 +7,7 @@
 use super::program::{
     ExprId, Extent, HyperDefault, IfKind, ListRef, Local, LocalId, NodeKind, Program, Stmt, StmtKind, Ty, Var,
 };
-use super::{Checker, Place, check_inside};
+use super::{Checker, MAX_OPERATIONS, Place, check_inside};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
 use crate::syntax::ast::{Arg, Expr, ExprKind, FileKind, Ident};
@@ -114,9 +114,10 @@ impl Checker<'_> {
         let base = self.keep(&format!("{}.base", function.text), base?, span)?;
         let value = self.new_local(&format!("{}.value", function.text), Ty::Number, span);
         let nothing = self.build(NodeKind::Number(f64::NAN), span)?;
-        self.pending.push(Stmt { kind: StmtKind::Let(value, nothing), span });
+        self.put_before(value, nothing, span)?;
         let mut bindings = Bindings { at, base, hypers: Vec::new(), locals: BTreeMap::new(), value, call: span };
         for hyper in &callee.hypers {
+            self.expanded(span)?;
             let bound = self.bind(&callee, hyper, given.get(&*hyper.name).copied(), &bindings)?;
             bindings.hypers.push(bound);
         }
@@ -227,8 +228,27 @@ impl Checker<'_> {
     /// A value that is computed once, before the statement that calls.
     fn keep(&mut self, name: &str, value: ExprId, span: Span) -> Option<ExprId> {
         let local = self.new_local(name, self.node(value).ty, span);
-        self.pending.push(Stmt { kind: StmtKind::Let(local, value), span });
+        self.put_before(local, value, span)?;
         self.build(NodeKind::Read(Var::Local(local)), span)
+    }
+
+    /// Puts a `let` before the statement that calls.
+    fn put_before(&mut self, local: LocalId, value: ExprId, span: Span) -> Option<()> {
+        self.expanded(span)?;
+        if !self.count(value, span) {
+            return None;
+        }
+        self.pending.push(Stmt { kind: StmtKind::Let(local, value), span });
+        Some(())
+    }
+
+    /// Counts a statement of an expansion, or a hyper that it binds. `None`: there are too many operations.
+    fn expanded(&mut self, span: Span) -> Option<()> {
+        self.operations = self.operations.saturating_add(1);
+        if self.operations > MAX_OPERATIONS {
+            self.too_many_operations(span);
+        }
+        (!self.too_many_operations).then_some(())
     }
 
     fn new_local(&mut self, name: &str, ty: Ty, span: Span) -> LocalId {
@@ -244,16 +264,17 @@ impl Checker<'_> {
         let span = bindings.call;
         let mut expanded = Vec::new();
         for stmt in stmts {
+            self.expanded(span)?;
             let kind = match &stmt.kind {
                 StmtKind::Let(local, value) => {
-                    let id = self.copy(callee, *value, bindings)?;
+                    let id = self.copy_whole(callee, *value, bindings)?;
                     let name = format!("{}.{}", callee.name, callee.locals[local.index()].name);
                     let new = self.new_local(&name, self.node(id).ty, span);
                     bindings.locals.insert(*local, new);
                     StmtKind::Let(new, id)
                 }
                 StmtKind::Assign(var, value) => {
-                    let id = self.copy(callee, *value, bindings)?;
+                    let id = self.copy_whole(callee, *value, bindings)?;
                     StmtKind::Assign(bindings.var(*var), id)
                 }
                 StmtKind::If(kind, then, otherwise) => {
@@ -261,15 +282,25 @@ impl Checker<'_> {
                         IfKind::Select(cond) => *cond,
                         IfKind::Plan(id) => callee.conditions[id.index()].cond,
                     };
-                    let cond = self.copy(callee, cond, bindings)?;
-                    let then = self.expand(callee, then, bindings)?;
-                    let otherwise = self.expand(callee, otherwise, bindings)?;
+                    let cond = self.copy_whole(callee, cond, bindings)?;
+                    self.stands_in_few_conditions(span)?;
+                    self.around.push((Extent::Model, span));
+                    let then = self.expand(callee, then, bindings);
+                    let otherwise = self.expand(callee, otherwise, bindings);
+                    self.around.pop();
+                    let (then, otherwise) = (then?, otherwise?);
                     StmtKind::If(IfKind::Select(cond), then, otherwise)
                 }
             };
             expanded.push(Stmt { kind, span });
         }
         Some(expanded)
+    }
+
+    /// A whole expression of the schedule that is called, counted.
+    fn copy_whole(&mut self, callee: &Program, root: ExprId, bindings: &Bindings) -> Option<ExprId> {
+        let id = self.copy(callee, root, bindings)?;
+        self.count(id, bindings.call).then_some(id)
     }
 
     /// An expression of the schedule that is called, in terms of this one.

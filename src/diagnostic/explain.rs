@@ -133,8 +133,11 @@ impl Code {
                 "optimizer example\nhyper lr = 1e-3 in [0, inf)\nhyper scale = 2 in [0, inf)\ng += 0.01 * p\np -= scale * lr * g\n",
             ),
             Code::NotAvailable => (
-                "This is part of the language, but this version of the compiler does not have it yet. The file is not \
-                 wrong; a later version will accept it.",
+                "This is part of the language, but this version of the compiler does not have it yet. It has hypers, flags, \
+                 states and scalar inputs per model, group, tensor and element, `if`, `def`, `old` and `require`, every \
+                 function of scalars, and `+ - * / ^ abs sqrt rsqrt min max clamp sign fma lerp floor ceil round isfinite` per \
+                 element. It does not have reductions, random numbers, `use`, `skip`, `report`, `view`, `given`, modes, lists, \
+                 the shape, or the extents matrix, row, col and unit.",
                 Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g\nview doubled = 2 * p\n"),
                 PLAIN,
             ),

@@ -33,7 +33,7 @@ pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str
         let distance = distance(&wanted, &folded);
         let rank = if distance == 0 {
             0
-        } else if distance <= limit && distance < shorter.len().max(2) {
+        } else if distance <= limit && distance < shorter.len().max(2) && distance < longer.len() {
             distance
         } else if shorter.len() >= 3 && longer.starts_with(shorter) {
             limit + 1
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_meant_and_nothing_far_fetched() {
-        let names = ["lr", "beta1", "beta2", "weight_decay", "eps", "momentum", "sqrt"];
+        let names = ["lr", "beta1", "beta2", "weight_decay", "eps", "momentum", "sqrt", "p"];
         let cases = [
             ("Lr", Some("lr")),
             ("beta", Some("beta1")),
@@ -82,8 +82,10 @@ mod tests {
             ("sqr", Some("sqrt")),
             ("m", None),
             ("g", None),
+            ("x", None),
             ("gamma", None),
             ("momentun", Some("momentum")),
+            ("lrr", Some("lr")),
         ];
         for (typed, meant) in cases {
             assert_eq!(did_you_mean(typed, names), meant, "{typed}");

@@ -83,7 +83,11 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
 }
 
 impl Scalars {
-    fn source(&self, source: Source) -> Scalar {
+    /// What a source gives.
+    ///
+    /// # Panics
+    /// If it is missing: a test's mistake.
+    pub fn source(&self, source: Source) -> Scalar {
         match source {
             Source::Hyper(id) | Source::Flag(id) => self.hypers[id.index()].expect("every hyper has a value"),
             Source::Mode(id, mode) => Scalar::Bool(self.modes.get(&id) == Some(&mode)),

@@ -12,5 +12,6 @@ mod print;
 mod scan;
 mod token;
 
+pub(crate) use mistake::is_name;
 pub use parse::{Comment, Parsed, parse};
 pub use print::{print, print_expr};

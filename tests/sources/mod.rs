@@ -4,6 +4,8 @@
 //! grammar has: odd blanks, comments and line ends wherever they may stand, names that need normalisation. The same seed
 //! always gives the same text.
 
+#![allow(dead_code, reason = "each test crate uses a part")]
+
 /// Random numbers (splitmix64), so that a failure comes back with its seed.
 pub struct Random(pub u64);
 

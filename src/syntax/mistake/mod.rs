@@ -144,7 +144,7 @@ pub(super) fn looks_like_header(text: &str, span: Span) -> bool {
 }
 
 /// Whether `text` could name a rule.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(begins_name) && text.chars().all(continues_name) && !KEYWORDS.contains(&text)
 }
 
@@ -225,9 +225,10 @@ impl<'a> Stop<'a> {
         Diagnostic::new(Code::UnexpectedToken, self.place(), message)
     }
 
-    /// The text from one token to another, to be repeated in a help line; `None` if that would not be short and plain.
+    /// The text from one token to another, to be repeated in a help line; `None` if that would not be short and plain, or
+    /// if there is nothing between them.
     fn excerpt(&self, first: usize, last: usize) -> Option<&'a str> {
-        let text = &self.text[self.get(first)?.start..self.get(last)?.end];
+        let text = self.text.get(self.get(first)?.start..self.get(last)?.end)?;
         (text.chars().count() <= 60 && !text.contains(['\n', '\r', '#', '\t'])).then_some(text)
     }
 

@@ -16,10 +16,11 @@ pub(super) fn malformed(stop: &Stop<'_>) -> Option<Diagnostic> {
     let before = stop.before().filter(|b| b.kind == Kind::Number && b.end == found.start);
     let run_from = |start: usize| {
         let rest = &stop.text[start..stop.span.end as usize];
-        let mut length = rest.find(|c: char| c != '.' && !continues_name(c)).unwrap_or(rest.len());
+        let plain = |text: &str| text.find(|c: char| c != '.' && !continues_name(c)).unwrap_or(text.len());
+        let mut length = plain(rest);
         let (run, after) = rest.split_at(length);
         if run.ends_with(['e', 'E']) && after.starts_with(['-', '+']) {
-            length += 1 + after[1..].find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len() - 1);
+            length += 1 + plain(&after[1..]);
         }
         Span::new(start, start + length)
     };
@@ -31,6 +32,9 @@ pub(super) fn malformed(stop: &Stop<'_>) -> Option<Diagnostic> {
         (Some(before), ".") => {
             let run = run_from(before.start);
             let (whole, rest) = (before.text(stop.text), &stop.text[found.end..run.end as usize]);
+            if whole.contains(['e', 'E']) {
+                return malformed(run, "an exponent is a whole number", "write `1e-3`, for example".to_owned());
+            }
             if rest.contains('.') || whole.contains('.') {
                 return malformed(run, "more than one point", "a number has one point, as in `0.5`".to_owned());
             }

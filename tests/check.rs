@@ -1,0 +1,523 @@
+//! The checker, from the outside: what it accepts and rejects, what its lints know, and input made to break it.
+
+#[path = "generate/rule.rs"]
+mod generate;
+mod sources;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use sources::Random;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use updraft::check::{Checked, check, print_program};
+use updraft::diagnostic::{Color, render_all};
+use updraft::ir::{Facts, Math, Outcome, Storage, lower, lower_conditions, lower_init};
+use updraft::{Code, Diagnostic, SourceFile, syntax};
+
+fn run(text: &str) -> Result<Checked, Vec<Diagnostic>> {
+    check(&syntax::parse(&SourceFile::new("sample.opt", text)))
+}
+
+fn rule(body: &str) -> String {
+    format!("optimizer sample\nhyper lr = 0.5 in [0, inf)\n{body}")
+}
+
+/// The codes of everything that is said about a rule with the hyper `lr`.
+fn codes(body: &str) -> Vec<&'static str> {
+    let found = run(&rule(body)).map_or_else(|errors| errors, |checked| checked.lints);
+    found.iter().map(|d| d.code.slug()).collect()
+}
+
+/// The statements of the printed program of a rule with the hyper `lr` that has no errors.
+fn statements(body: &str) -> String {
+    let file = SourceFile::new("sample.opt", rule(body));
+    match check(&syntax::parse(&file)) {
+        Ok(checked) => print_program(&checked.program).split_once("\n\n").unwrap().1.trim_end().to_string(),
+        Err(errors) => panic!("{}", render_all(&file, &errors, Color::Never)),
+    }
+}
+
+/// Runs on a stack of 2 MiB, as threads have it, whatever the test runner was started with.
+fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(2 << 20).spawn(test).unwrap().join().unwrap();
+}
+
+/// Checks a text and, if it is a rule, does what later stages do: all that is asked for is that it comes to an end.
+fn survives(text: &str) -> bool {
+    let name = text.split_once("optimizer ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let file = SourceFile::new(format!("{}.opt", name.unwrap_or("sample")), text);
+    match check(&syntax::parse(&file)) {
+        Ok(checked) => {
+            let program = Arc::new(checked.program);
+            assert!(!print_program(&program).is_empty());
+            lower_conditions(&program, Storage::F32);
+            for outcome in [Outcome::False, Outcome::True] {
+                for math in [Math::Strict, Math::Fast] {
+                    let outcomes = vec![outcome; program.conditions.len()];
+                    let facts = Facts { storage: Storage::F32, math, outcomes };
+                    updraft::plan::plan(&lower(&program, &facts));
+                    for index in 0..program.states.len() {
+                        lower_init(&program, updraft::check::program::StateId(index as u32), &facts);
+                    }
+                }
+            }
+            true
+        }
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            render_all(&file, &errors[..errors.len().min(3)], Color::Never);
+            false
+        }
+    }
+}
+
+// What is accepted. -------------------------------------------------------------------------------------------------
+
+#[test]
+fn rules_are_accepted() {
+    for body in [
+        // A `def` may be a condition, and have no parameters.
+        "def up(x) = x > 0\ndef big() = lr > 1\nif up(g) and not big() { p -= lr * g }\n",
+        "def up(x) = x > 0\np -= if up(lr) then g else p\n",
+        // A local of a block ends with it; its name may be declared again.
+        "if lr > 1 {\n    let x = g\n    p -= x\n} else {\n    let x = 2*g\n    p -= x\n}\nlet x = lr\np -= x*g\n",
+        // Conditions are values.
+        "let c = g > 0\nlet d = if lr > 1 then c else lr > 0\nif d or c { p -= lr * g }\n",
+        "let c per element = lr > 0\nif c { p -= g }\n",
+        "let c = lr > 0\nif t > 2 and c { p -= g }\nif g > 0 and c or not c { p += g }\n",
+        "let c = if g > 0 then lr > 1 else m > 0\nm = g\nif c { p -= m }\n",
+        // A scalar condition inside a condition of elements around scalars only.
+        "if lr > 0 {\n    if g > 0 and lr > 1 {\n        let s = lr\n        p -= s * g\n    }\n}\n",
+        // A scalar local of a block under a condition of elements belongs to that block.
+        "if g > 0 {\n    let s = lr\n    s = 2*s\n    p -= s*g\n}\n",
+        "let x = (lr\n  + 1)\np -= x * g * 2^-3 * lr^64 * t^0.5 * (-lr)^2 * 2^lr^t\n",
+    ] {
+        let body = if body.contains("m ") { format!("state m = 0\n{body}") } else { body.to_string() };
+        assert_eq!(codes(&body), [""; 0], "{body}");
+        assert!(survives(&rule(&body)), "{body}");
+    }
+}
+
+#[test]
+fn names_are_the_same_in_either_normal_form() {
+    let rule = "optimizer e\u{301}te\u{301}\nhyper \u{e9} = 1\np -= e\u{301} * g\n";
+    for name in ["\u{e9}t\u{e9}.opt", "e\u{301}te\u{301}.opt"] {
+        assert!(check(&syntax::parse(&SourceFile::new(name, rule))).is_ok(), "{name}");
+    }
+    assert_eq!(codes("hyper e\u{301} = 1\nhyper \u{e9} = 2\np -= \u{e9} * g\n"), ["duplicate-name"]);
+}
+
+// What is rejected, once. -------------------------------------------------------------------------------------------
+
+#[test]
+fn one_mistake_is_one_error() {
+    for (body, code) in [
+        ("state m = 0\ndef f(m) = m*m\nm += g\np -= f(m)\n", "duplicate-name"),
+        ("state g = 0\ng += p\np -= lr * g * old(g)\n", "reserved-name"),
+        ("hyper max = 1\np -= max(g, lr) * max\n", "reserved-name"),
+        ("let a = lr\nlet a = g\na += g\np -= a\n", "duplicate-name"),
+        ("if lr > 0 {\n    state m = 0\n}\nm = g\np -= m\n", "misplaced-declaration"),
+        ("p -= scale * g\nhyper scale = 1\n", "misplaced-declaration"),
+        ("hyper a = 0.5 in (1, 0)\np -= a * g\n", "empty-interval"),
+        ("hyper n = 1 in 3..2\np -= n * g\n", "empty-interval"),
+        ("def a(x) = b(x)\ndef b(x) = a(x)\np -= a(g) * b(g)\n", "recursive-def"),
+        ("def e(x) = exp(x)\np -= e(g) + e(p) + e(2*g)\n", "not-available"),
+        ("m = g\np -= m\n", "unknown-name"),
+        ("hyper f = true\np -= if f == true then lr else g\n", "not-a-number"),
+        ("hyper a = epsilon\np -= a * g\n", "not-allowed-here"),
+        ("hyper a = log(-1)\np -= a * g\n", "default-out-of-interval"),
+        ("p -= lr * g^1e999\n", "literal-out-of-range"),
+        ("let x = g\ndef f(y) = if lr > 0 then x else y\np -= f(g)\n", "not-allowed-here"),
+    ] {
+        let mut found = codes(body);
+        // That a declaration stands below the statements is a mistake of its own.
+        if body.starts_with("let x = g\ndef") {
+            found.retain(|code| *code != "misplaced-declaration");
+        }
+        assert_eq!(found, [code], "{body}");
+    }
+}
+
+// Lints. ------------------------------------------------------------------------------------------------------------
+
+/// A rule with states m, v, w and a divisor `d`, around the line that matters.
+fn lints_of(update: &str, root: &str) -> Vec<&'static str> {
+    let body = format!(
+        "hyper b = 0.9 in [0, 1)\nhyper eps = 1e-8 in [0, inf)\nhyper free = 1\nstate v = 0\nstate w = 0\n{update}\
+         p -= lr * g / (sqrt({root}) + eps + 1)\nw += v * b * free + eps\n"
+    );
+    codes(&body)
+}
+
+#[test]
+fn a_root_is_known_not_to_be_negative() {
+    for (update, root) in [
+        ("v = b*v + (1 - b)*g^2\n", "v"),
+        ("v = b*v + (1 - b)*g*g\n", "v / (1 - b^t)"),
+        ("v = lerp(v, g*g, 1 - b)\n", "v"),
+        ("v = max(v, abs(g))\n", "v"),
+        ("v = max(v - g, 0)\n", "v"),
+        ("v -= g\nv = max(v, 0)\n", "v"),
+        ("v = clamp(v + g, 0, 1)\n", "v"),
+        ("if lr > 1 {\n    v = g^2\n} else {\n    v += abs(g)\n}\n", "v"),
+        ("if g > 1 {\n    v = g^2\n}\n", "old(v)"),
+        ("let x = -g\nx = x*x\nv += x\n", "x + v"),
+        ("v = v / (1 + eps) + sqrt(v)\n", "v"),
+        ("v += fma(g, g, eps)\n", "v"),
+        ("v += (g + p)*(g + p) + (2*g - v)^2\n", "v"),
+        ("v += abs(g)\n", "if g > 0 then v else g^2"),
+        ("v += g^-2\n", "v * eps"),
+        ("v += abs(g)\n", "v^0.5 * lr^t * exp(lr) * sigmoid(lr)"),
+        ("v += abs(g)\n", "max(g - v, 0) + min(v, 1)"),
+        ("v += 1 - sign(g)\n", "v"),
+        ("v += (if g > 0 then 1 else 2)\n", "v"),
+    ] {
+        // Powers of elements that are not whole are not part of this version.
+        let root = root.replace("v^0.5", "v");
+        assert_eq!(lints_of(update, &root), [""; 0], "{update} {root}");
+    }
+}
+
+#[test]
+fn a_root_may_be_negative() {
+    for (update, root) in [
+        ("v = b*v + g\n", "v"),
+        ("v = b*v + (1 - 2*b)*g^2\n", "v"),
+        ("v = b*v - (1 - b)*g^2\n", "v"),
+        ("v = free*v + g^2\n", "v"),
+        ("v = lerp(v, g, b)\n", "v"),
+        ("v = lerp(v, g^2, 2*b)\n", "v"),
+        ("v = min(v, g)\n", "v"),
+        ("if lr > 1 {\n    v = g^2\n} else {\n    v = g\n}\n", "v"),
+        ("if g > 1 {\n    v = -v\n    v -= 1\n}\n", "v"),
+        ("v += g^2\n", "v - g^2"),
+        ("v += g^2\n", "v*g"),
+        ("v += g^3\n", "v"),
+        ("let x = g\nx = -x\nv += x*g\n", "v"),
+        ("v += sign(g)\n", "v"),
+        ("v += g^2\n", "clamp(v, -1, 1) - 1"),
+    ] {
+        assert_eq!(lints_of(update, root), ["sqrt-of-negative"], "{update} {root}");
+    }
+}
+
+#[test]
+fn zero_over_zero_is_found_where_it_is() {
+    let state = "state v = 0\nhyper eps = 0 in [0, inf)\nhyper b = 0.9 in [0, 1)\nv = b*v + (1 - b)*g^2\n";
+    for (divide, is) in [
+        ("g / sqrt(v)", true),
+        ("g / (sqrt(v) + eps)", true),
+        ("g / (sqrt(v) + 1e-8)", false),
+        ("g * rsqrt(v)", true),
+        ("g * rsqrt(v + 1e-8)", false),
+        ("(g + p) / sqrt(v)", false),
+        ("(g + 1) / sqrt(v)", false),
+        ("(if v > 0 then g / v else 0)", false),
+        ("(if v == 0 then 0 else g / v)", false),
+        ("(if v >= 0 then g / v else 0)", true),
+        ("g / (1 - b^t)", false),
+        ("g / (1 - b^(t - 1))", true),
+        ("g / max(v, 1)", false),
+        ("g / abs(g)", true),
+        ("g / (g / g)", true),
+        ("old(g) / (t - 1)", true),
+        ("sign(g) / clamp(v, 0, 1)", true),
+    ] {
+        let mut found = codes(&format!("{state}p -= lr * ({divide})\n"));
+        found.retain(|code| *code != "unused-hyper");
+        assert_eq!(found.iter().any(|code| *code == "zero-over-zero"), is, "{divide}: {found:?}");
+        assert!(found.len() <= 1, "{divide}: {found:?}");
+    }
+    let guarded = format!("{state}if v > 0 {{\n    p -= lr * g / sqrt(v)\n}}\nif t > 1 {{ p -= g / v }}\n");
+    assert_eq!(codes(&guarded), ["unused-hyper"]);
+}
+
+#[test]
+fn values_that_nothing_reads_are_found() {
+    for (body, lints) in [
+        ("state m = 0\nm = g\nm = lerp(old(m), g, 0.1)\np -= lr * m\n", &["unused-value"][..]),
+        ("let x = g\nif lr > 1 {\n    x = 2*g\n}\np -= x\n", &[]),
+        ("let x = g\nif lr > 1 {\n    x = 2*g\n} else {\n    x = 3*g\n}\np -= x\n", &["unused-value"]),
+        ("p -= lr * g\ng = 0\n", &["unused-value"]),
+        ("p -= lr * g\np = old(p) - g\n", &["unused-value"]),
+        ("let c = g > 0\nlet d = lr > 0\nif c and d { p -= lr * g }\n", &[]),
+        ("state m = 0\nm = g\np -= lr * g\n", &["unused-state"]),
+    ] {
+        assert_eq!(codes(body), lints, "{body}");
+    }
+}
+
+// Limits. -----------------------------------------------------------------------------------------------------------
+
+/// Checks a hostile text within a time that only a wrong order of growth exceeds.
+fn quickly(what: &str, text: &str) -> Vec<Code> {
+    let start = Instant::now();
+    let found = run(text).map_or_else(|errors| errors, |checked| checked.lints);
+    assert!(start.elapsed() < Duration::from_secs(10), "{what} took {:?}", start.elapsed());
+    let mut codes: Vec<Code> = found.iter().map(|d| d.code).collect();
+    codes.dedup();
+    codes
+}
+
+#[test]
+fn hostile_rules_are_judged_quickly() {
+    on_a_small_stack(|| {
+        let nested =
+            |f: &str, x: &str, depth: usize| format!("{}{x}{}", format!("{f}(").repeat(depth), ")".repeat(depth));
+        let doubling = "def s(y) = y*y\n";
+        let s60 = nested("s", "lr", 60);
+        let chains: String = (0..64).map(|_| "} else if t > 1 {\n").collect();
+        let chain = chains.trim_start_matches("} else ").to_string();
+        let deep = format!("{}p -= g\n{}", chain.repeat(60), "}\n".repeat(60));
+        let defs: String = (1..6000).map(|i| format!("def a{i}(x) = a{}(x)\n", i - 1)).collect();
+        let wide: String = (1..3000).map(|i| format!("def b{i}(x) = a(x)\n")).collect();
+        let body = "x+".repeat(4000);
+        let backwards: String = (1..8000).map(|i| format!("def a{i}(x) = a{}(x)\n", i + 1)).collect();
+        let flags: String = (0..250).map(|i| format!("hyper f{i} = true\n")).collect();
+        let conditions: String = (0..4000).map(|i| format!("if f{} or f{} {{ p = g }}\n", i % 250, i / 16)).collect();
+        let factors = "(g*p*lr*t)".to_string();
+        let powers = format!("{}{factors}{}", "(".repeat(60), "^64)".repeat(60));
+        let max: Vec<Code> = vec![Code::TooManyOperations];
+        let cases: Vec<(&str, String, Option<Vec<Code>>)> = vec![
+            ("a shared argument", format!("{doubling}if {s60} > 1 {{ p -= g }}\n"), Some(max.clone())),
+            (
+                "squares of shared arguments",
+                format!("{doubling}p -= sqrt({}*{})\n", nested("s", "g", 30), nested("s", "g", 30)),
+                Some(max.clone()),
+            ),
+            (
+                "s in s",
+                format!(
+                    "{doubling}{}p -= s40(g)\n",
+                    (1..41)
+                        .map(|i| format!(
+                            "def s{i}(y) = s{}(y)*s{}(y)\n",
+                            if i == 1 { String::new() } else { (i - 1).to_string() },
+                            if i == 1 { String::new() } else { (i - 1).to_string() }
+                        ))
+                        .collect::<String>()
+                ),
+                Some(max.clone()),
+            ),
+            ("else-ifs in else-ifs", deep, Some(vec![Code::NestingTooDeep])),
+            ("a long chain of defs", format!("def a0(x) = x\n{defs}p -= a5999(g)\n"), Some(max.clone())),
+            ("many long defs", format!("def a(x) = {body}x\n{wide}p -= a(g)\n"), Some(max.clone())),
+            ("calls of what is declared below", format!("{backwards}p -= a1(g)\n"), None),
+            ("many conditions", format!("{flags}{conditions}"), None),
+            ("powers of products", format!("p -= {powers}\n"), Some(max.clone())),
+            ("a power of a long product", format!("p -= ({}g)^64\n", "g*".repeat(100)), Some(max.clone())),
+            ("4096 operations", format!("p -= {}lr\n", "g + ".repeat(4094)), Some(vec![])),
+            ("4097 operations", format!("p -= {}lr\n", "g + ".repeat(4095)), Some(max.clone())),
+            (
+                "ten thousand hypers",
+                (0..10_000).map(|i| format!("hyper h{i} = 1\n")).collect::<String>() + "p -= lr*g\n",
+                Some(vec![Code::TooManyNames]),
+            ),
+            ("ten thousand statements", "p = g\n".repeat(10_000), Some(max.clone())),
+            (
+                "thousands of locals",
+                (0..6_000).map(|i| format!("let l{i} = g\nif lr > 0 {{ p -= l{i} }}\n")).collect(),
+                Some(max.clone()),
+            ),
+            (
+                "ten thousand inputs",
+                (0..15_000).map(|i| format!("input i{i}\n")).collect::<String>() + "p -= lr*g\n",
+                Some(vec![Code::UnusedInput]),
+            ),
+            (
+                "ten thousand lints and allows",
+                (0..5_000).map(|i| format!("input i{i}  # allow(unused-input): one\n")).collect::<String>()
+                    + "p -= lr*g\n",
+                Some(vec![]),
+            ),
+            ("many mistakes", "p -= x\n".repeat(10_000), Some(vec![Code::UnknownName])),
+            ("huge exponents", "p -= lr^99999999999999 * g + (1 + lr^-1e308) * p\n".into(), Some(vec![])),
+            (
+                "unused arguments",
+                format!(
+                    "def f({}) = x0\n{}p -= f0(g)\n",
+                    (0..1000).map(|i| format!("x{i}")).collect::<Vec<_>>().join(", "),
+                    format!("def f0(y) = f({})\n", vec!["y*y"; 1000].join(", "))
+                ),
+                None,
+            ),
+        ];
+        for (what, text, expected) in cases {
+            let found = quickly(what, &rule(&text));
+            if let Some(expected) = expected {
+                assert_eq!(found, expected, "{what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_largest_rules_pass_every_stage_on_a_small_stack() {
+    on_a_small_stack(|| {
+        let ifs = format!("{}p -= g\n{}", "if g > 0 {\n".repeat(64), "}\n".repeat(64));
+        assert!(survives(&rule(&ifs)));
+        let chain: String = (0..63).map(|i| format!("if t == {i} {{\n    p -= g\n}} else ")).collect();
+        assert!(survives(&rule(&format!("{chain}{{\n    p += g\n}}\n"))));
+        assert!(survives(&rule(&format!("p -= {}g\n", "g + ".repeat(4000)))));
+        assert!(survives(&rule(&format!("p -= {}g{}\n", "(g + ".repeat(63), ")".repeat(63)))));
+    });
+}
+
+// Printed programs. -------------------------------------------------------------------------------------------------
+
+/// Programs that differ in meaning print differently.
+#[test]
+fn printed_programs_are_not_ambiguous() {
+    let mut texts = Vec::new();
+    for body in [
+        "p = lr*(g*p)\n",
+        "def f(x, y) = x*y\np = lr*f(g, p)\n",
+        "p = lr*g*p\n",
+        "p = lr^2*g\n",
+        "def f(x, n) = x^n\np = f(lr, 2)*g\n",
+        "def f(x) = x^2\np = f(lr)*g\n",
+        "p = lr^-2*g\n",
+        "p = -lr^2*g\n",
+        "p = (-lr)^2*g\n",
+        "p = -(lr^2*g)\n",
+        "p = (-lr^2)*g*1\n",
+        "p = lr^t^2*g\n",
+        "p = (lr^t)^2*g\n",
+        "p = lr^(-t)*g\n",
+        "p = (1/lr^t)*g\n",
+        "p = g - (p - lr)\n",
+        "p = g - p - lr\n",
+        "p = g / (p / lr)\n",
+        "p = g / p / lr\n",
+        "p = (if g > 0 then g else p) + 1\n",
+        "p = if g > 0 then g else p + 1\n",
+        "p = if (if lr > 1 then g > 0 else p > 0) then g else p\n",
+        "p = if g > 0 then if lr > 1 then g else p else 2\n",
+        "p = if g > 0 and (lr > 1 or p > 0) then g else 1\n",
+        "p = if g > 0 and lr > 1 or p > 0 then g else 1\n",
+        "p = if not (g > 0) and lr > 1 then g else 1\n",
+        "p = if not (g > 0 and lr > 1) then g else 1\n",
+        "let x = lr\nlet y per element = lr\np = x*g*y\n",
+        "let x per element = lr\nlet y = lr\np = x*g*y\n",
+    ] {
+        texts.push((statements(body), body));
+    }
+    for (i, (text, body)) in texts.iter().enumerate() {
+        for (other, another) in &texts[..i] {
+            assert_ne!(text, other, "{body}{another}");
+        }
+    }
+    assert_eq!(statements("def f(x, n) = x^n\np = g*f(lr, 2)\n"), "p = g*[lr^[2]]");
+    assert_eq!(
+        statements("def f(x) = 2*x\ndef h(x) = f(f(x + 1))\np = lr*h(g)\n"),
+        "p = lr*[[2*[[2*[g + 1]]]]]".replace("[[2*[[2*", "[2*[2*").replace("]]]]]", "]]]")
+    );
+    assert_eq!(statements("if lr > 1 { p -= g }\n"), "if lr > 1 {  # selects the plan\n    p = p - g\n}");
+}
+
+fn generated(count: usize) -> Vec<String> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let strategy = generate::rule();
+    (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current().text()).collect()
+}
+
+/// The printed program of a rule called `generated` that must have no errors.
+fn program(text: &str) -> String {
+    let file = SourceFile::new("generated.opt", text);
+    match check(&syntax::parse(&file)) {
+        Ok(checked) => print_program(&checked.program),
+        Err(errors) => panic!("{}\n{text}", render_all(&file, &errors, Color::Never)),
+    }
+}
+
+#[test]
+fn formatting_changes_no_program() {
+    for text in generated(500) {
+        let print = |text: &str| syntax::print(&syntax::parse(&SourceFile::new("generated.opt", text))).unwrap();
+        let printed = print(&text);
+        assert_eq!(print(&printed), printed);
+        assert_eq!(program(&printed), program(&text), "{text}\n----\n{printed}");
+    }
+}
+
+// Damage. -----------------------------------------------------------------------------------------------------------
+
+/// Shipped and generated rules, and the files about diagnostics: what mutations begin with.
+fn seeds() -> Vec<String> {
+    let mut seeds = generated(40);
+    for folder in ["optimizers", "tests/diagnostics"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths.retain(|path| path.extension().is_some_and(|e| e == "opt"));
+        seeds.extend(paths.iter().map(|path| std::fs::read_to_string(path).unwrap()));
+    }
+    seeds
+}
+
+/// Words and signs with the blanks after them; line ends stand alone.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    let mut last = ' ';
+    for c in text.chars() {
+        let joins = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        match tokens.last_mut() {
+            Some(token) if joins(last) && joins(c) || c == ' ' => token.push(c),
+            _ => tokens.push(c.to_string()),
+        }
+        last = c;
+    }
+    tokens
+}
+
+fn mutated(seeds: &[String], random: &mut Random) -> String {
+    let text = &seeds[random.below(seeds.len())];
+    let other = tokens(&seeds[random.below(seeds.len())]);
+    let mut words = tokens(text);
+    for _ in 0..1 + random.below(4) {
+        let (i, j) = (random.below(words.len()), random.below(words.len()));
+        match random.below(7) {
+            0 => drop(words.remove(i)),
+            1 => words.swap(i, j),
+            2 => words[i] = words[j].clone(),
+            3 => words.insert(i, words[j].clone()),
+            4 => words[i] = other[random.below(other.len())].clone(),
+            5 => {
+                // A whole line of another rule.
+                let lines: Vec<&[String]> = other.split(|token| token == "\n").collect();
+                let mut line = lines[random.below(lines.len())].to_vec();
+                line.push("\n".into());
+                let at = words[i..].iter().position(|token| token == "\n").map_or(words.len(), |n| i + n + 1);
+                words.splice(at..at, line);
+            }
+            _ => {
+                let mut bytes = words[i].clone().into_bytes();
+                let at = random.below(bytes.len());
+                bytes[at] = random.below(256) as u8;
+                words[i] = String::from_utf8_lossy(&bytes).into_owned();
+            }
+        }
+        if words.is_empty() {
+            words.push("\n".into());
+        }
+    }
+    words.concat()
+}
+
+#[test]
+fn damaged_rules_survive() {
+    // More of them: UPDRAFT_MUTATIONS=100000.
+    let count = std::env::var("UPDRAFT_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(4000);
+    on_a_small_stack(move || {
+        let seeds = seeds();
+        let mut accepted = 0;
+        for seed in 0..count {
+            let text = mutated(&seeds, &mut Random(seed));
+            let result = std::panic::catch_unwind(|| survives(&text));
+            accepted += u64::from(result.unwrap_or_else(|_| panic!("seed {seed}\n{text}")));
+        }
+        // Otherwise the later stages are not reached.
+        assert!(accepted > count / 50, "only {accepted} were rules");
+    });
+}
