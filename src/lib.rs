@@ -106,7 +106,7 @@ pub mod diagnostic;
 mod emit;
 mod files;
 pub mod ir;
-mod library;
+pub mod library;
 pub mod plan;
 pub mod runtime;
 pub mod schedule;

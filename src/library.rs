@@ -34,7 +34,7 @@ impl Beside {
 impl Library for Shipped {
     fn find(&self, kind: FileKind, stem: &str) -> Option<SourceFile> {
         let (_, text) = shipped(kind).iter().find(|(name, _)| *name == stem)?;
-        Some(SourceFile::new(format!("{stem}.{}", extension(kind)), *text))
+        Some(SourceFile::new(format!("{stem}.{}", kind.extension()), *text))
     }
 
     fn stems(&self, kind: FileKind) -> Vec<String> {
@@ -44,7 +44,7 @@ impl Library for Shipped {
 
 impl Library for Beside {
     fn find(&self, kind: FileKind, stem: &str) -> Option<SourceFile> {
-        let path = self.0.join(format!("{stem}.{}", extension(kind)));
+        let path = self.0.join(format!("{stem}.{}", kind.extension()));
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(SourceFile::new(path.to_string_lossy().into_owned(), text)),
             Err(_) => Shipped.find(kind, stem),
@@ -54,7 +54,7 @@ impl Library for Beside {
     fn stems(&self, kind: FileKind) -> Vec<String> {
         let files = std::fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut stems: Vec<String> = files
-            .filter(|path| path.extension().is_some_and(|e| e == extension(kind)))
+            .filter(|path| path.extension().is_some_and(|e| e == kind.extension()))
             .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
             .collect();
         stems.extend(Shipped.stems(kind));
@@ -62,10 +62,6 @@ impl Library for Beside {
         stems.dedup();
         stems
     }
-}
-
-fn extension(kind: FileKind) -> &'static str {
-    if kind == FileKind::Schedule { "sched" } else { "opt" }
 }
 
 fn shipped(kind: FileKind) -> &'static [(&'static str, &'static str)] {

@@ -119,6 +119,14 @@ impl Checker<'_> {
             );
             return None;
         }
+        if matches!(symbol, Symbol::Hyper(_)) && self.program.kind == FileKind::Schedule && &*name.text == "at" {
+            self.report(
+                Diagnostic::new(Code::ReservedName, name.span, "a call of a schedule gives it its step as `at`")
+                    .label("reserved for the step")
+                    .help("choose another name, such as `at_`"),
+            );
+            return None;
+        }
         let (old, declared) = self.scopes.find(&name.text)?;
         if matches!(old, Symbol::Broken) {
             return None;
@@ -149,6 +157,7 @@ impl Checker<'_> {
                         per.span,
                         "a schedule has one of everything: it knows no extents",
                     )
+                    .label("there are no tensors here")
                     .help(format!("remove `per {}`", per.text)),
                 );
             }
@@ -193,20 +202,15 @@ impl Checker<'_> {
         let range = interval.and_then(|interval| self.range(interval));
         let default = match value {
             HyperValue::Modes(modes) => {
-                self.no_interval(interval, "a mode");
-                let mut names: Vec<Arc<str>> = Vec::new();
-                for mode in modes {
-                    if names.contains(&mode.text) {
-                        let message = format!("the mode `{}` is there twice", mode.text);
-                        self.report(Diagnostic::new(Code::DuplicateName, mode.span, message).help("remove one"));
-                    }
-                    names.push(mode.text.clone());
-                }
-                Some(HyperDefault::Mode(names.into()))
+                self.no_interval(interval, "a mode", "one of those names");
+                Some(HyperDefault::Mode(self.modes(modes)))
             }
-            HyperValue::List(elements) => self.list_default(elements, range.as_ref()).map(HyperDefault::List),
+            HyperValue::List(elements) => {
+                let range = range.as_ref().zip(interval.map(|interval| interval.span));
+                self.list_default(elements, range).map(HyperDefault::List)
+            }
             HyperValue::Expr(Expr { kind: ExprKind::Bool(flag), .. }) => {
-                self.no_interval(interval, "a flag");
+                self.no_interval(interval, "a flag", "`true` or `false`");
                 Some(HyperDefault::Flag(*flag))
             }
             HyperValue::Expr(expr) => self.hyper_default(expr, name).map(HyperDefault::Number),
@@ -317,30 +321,64 @@ impl Checker<'_> {
         None
     }
 
-    fn no_interval(&mut self, interval: Option<&Interval>, what: &str) {
+    fn no_interval(&mut self, interval: Option<&Interval>, what: &str, because: &str) {
         if let Some(interval) = interval {
-            let message = format!("{what} has no interval");
-            self.report(Diagnostic::new(Code::NotAllowedHere, interval.span, message).help("remove it"));
+            self.report(
+                Diagnostic::new(Code::NotAllowedHere, interval.span, format!("{what} has no interval"))
+                    .help(format!("remove it: {what} is {because}")),
+            );
         }
     }
 
-    /// The elements of a list: numbers, each in the hyper's interval.
-    fn list_default(&mut self, elements: &[Expr], range: Option<&Range>) -> Option<Arc<[f64]>> {
+    /// The names of modes, each once.
+    fn modes(&mut self, modes: &[Ident]) -> Arc<[Arc<str>]> {
+        let mut first = BTreeMap::<Arc<str>, Span>::new();
+        let mut names = Vec::new();
+        for mode in modes {
+            if let Some(before) = first.get(&mode.text) {
+                let message = format!("the mode `{}` is there twice", mode.text);
+                self.report(
+                    Diagnostic::new(Code::DuplicateName, mode.span, message)
+                        .label("there again")
+                        .also(*before, "first here")
+                        .help("remove one"),
+                );
+                continue;
+            }
+            first.insert(mode.text.clone(), mode.span);
+            names.push(mode.text.clone());
+        }
+        names.into()
+    }
+
+    /// The elements of a list: numbers, each in the hyper's interval, if it has one.
+    fn list_default(&mut self, elements: &[Expr], range: Option<(&Range, Span)>) -> Option<Arc<[f64]>> {
         let mut values = Vec::new();
         for element in elements {
             let Some(x) = super::expressions::literal(element) else {
                 self.report(
                     Diagnostic::new(Code::NotAllowedHere, element.span, "the elements of a list are numbers")
+                        .label("not a number")
                         .help("write them out: `[30, 60]`"),
                 );
                 return None;
             };
-            if !x.is_finite() || range.is_some_and(|range| !range.contains(x)) {
-                let message = match range {
-                    Some(range) => format!("{x} is not in {range}"),
-                    None => format!("{x} is not finite"),
-                };
-                self.report(Diagnostic::new(Code::DefaultOutOfInterval, element.span, message));
+            if x.is_infinite() {
+                let text = self.parsed.file.slice(element.span);
+                self.report(
+                    Diagnostic::new(Code::LiteralOutOfRange, element.span, format!("{text} is too large for an f64"))
+                        .label("the greatest is about 1.8e308")
+                        .help("the elements of a list are finite"),
+                );
+                return None;
+            }
+            if let Some((range, interval)) = range.filter(|(range, _)| !range.contains(x)) {
+                let message = format!("the element {x} is not in {range}");
+                self.report(
+                    Diagnostic::new(Code::DefaultOutOfInterval, element.span, message)
+                        .also(interval, "the values that each may take")
+                        .help("change the element or the interval"),
+                );
                 return None;
             }
             values.push(x);
@@ -622,7 +660,8 @@ impl Checker<'_> {
         };
         match what {
             Some((what, declared)) => {
-                let message = format!("`{}` is {what}: a rule does not change it", name.text);
+                let who = if self.program.kind == FileKind::Schedule { "schedule" } else { "rule" };
+                let message = format!("`{}` is {what}: a {who} does not change it", name.text);
                 let mut diagnostic =
                     Diagnostic::new(Code::NotAssignable, name.span, message).help(match self.program.kind {
                         FileKind::Schedule => "assign to `value`, a state or a local; `let NAME = ...` makes a local",

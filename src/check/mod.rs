@@ -28,6 +28,7 @@ use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
 use names::Scopes;
 use program::{ConditionId, Extent, Node};
+use schedules::Callees;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -75,12 +76,17 @@ pub fn check(parsed: &Parsed) -> Result<Checked, Vec<Diagnostic>> {
 /// # Errors
 /// Those of [`check`].
 pub fn check_with(parsed: &Parsed, library: &dyn Library) -> Result<Checked, Vec<Diagnostic>> {
-    check_inside(parsed, library, &[])
+    check_inside(parsed, library, &[], &Callees::default()).map(|(checked, _)| checked)
 }
 
-/// Checks a file that the files `callers` are calling, outermost first.
-fn check_inside(parsed: &Parsed, library: &dyn Library, callers: &[Arc<str>]) -> Result<Checked, Vec<Diagnostic>> {
-    let mut checker = Checker::new(parsed, library, callers);
+/// Checks a file that the files `callers` are calling, outermost first. Says also how deep the calls in it go.
+fn check_inside(
+    parsed: &Parsed,
+    library: &dyn Library,
+    callers: &[Arc<str>],
+    callees: &Callees,
+) -> Result<(Checked, usize), Vec<Diagnostic>> {
+    let mut checker = Checker::new(parsed, library, callers, callees);
     // What stands in a file of a kind that is not available has names and rules of its own.
     if checker.header(&parsed.ast) {
         checker.items(&parsed.ast);
@@ -94,7 +100,7 @@ fn check_inside(parsed: &Parsed, library: &dyn Library, callers: &[Arc<str>]) ->
         lints.append(&mut diagnostics);
         sort(&mut lints);
         lints.dedup();
-        return Ok(Checked { program: checker.program, lints });
+        return Ok((Checked { program: checker.program, lints }, checker.calls));
     }
     sort(&mut diagnostics);
     // A mistake in the body of a `def` is one, however often it is called.
@@ -108,6 +114,12 @@ struct Checker<'a> {
     library: &'a dyn Library,
     /// The files that call this one, outermost first, this one last.
     callers: Vec<Arc<str>>,
+    /// The schedules that have been called.
+    callees: Callees,
+    /// How deep the calls of schedules go: 0 if there are none.
+    calls: usize,
+    /// What is known where every hyper is its default, once it is asked for.
+    defaults: Option<range::Facts>,
     /// Statements that the expression being checked needs before its own.
     pending: Vec<program::Stmt>,
     program: Program,
@@ -210,7 +222,7 @@ struct Uses {
 }
 
 impl<'a> Checker<'a> {
-    fn new(parsed: &'a Parsed, library: &'a dyn Library, callers: &[Arc<str>]) -> Checker<'a> {
+    fn new(parsed: &'a Parsed, library: &'a dyn Library, callers: &[Arc<str>], callees: &Callees) -> Checker<'a> {
         let header = parsed.ast.header.as_ref();
         let program = Program {
             name: header.map_or_else(|| Arc::from(parsed.file.stem()), |h| h.name.text.clone()),
@@ -235,6 +247,9 @@ impl<'a> Checker<'a> {
             parsed,
             library,
             callers,
+            callees: callees.clone(),
+            calls: 0,
+            defaults: None,
             pending: Vec::new(),
             program,
             diagnostics: Vec::new(),
@@ -286,8 +301,9 @@ impl<'a> Checker<'a> {
             self.parsed.file.stem().nfc().collect()
         };
         if *header.name.text != *stem {
-            let named = format!("the file is called `{stem}`, the rule `{}`", header.name.text);
-            let renamed = format!("rename the file to `{}.opt`", header.name.text);
+            let what = if header.kind == FileKind::Schedule { "schedule" } else { "rule" };
+            let named = format!("the file is called `{stem}`, the {} `{}`", what, header.name.text);
+            let renamed = format!("rename the file to `{}.{}`", header.name.text, header.kind.extension());
             let help = if crate::syntax::is_name(&stem) {
                 format!("write `{} {stem}`, or {renamed}", header.kind.keyword())
             } else {

@@ -101,7 +101,7 @@ fn hyper_text(program: &Program, hyper: &Hyper, with_default: bool) -> String {
     if let Some(range) = &hyper.interval {
         let _ = write!(text, " in {}", range_text(range));
     }
-    if hyper.fixed && matches!(hyper.default, HyperDefault::Number(_)) {
+    if hyper.fixed && matches!(hyper.default, HyperDefault::Number(_) | HyperDefault::List(_)) {
         text.push_str(" fixed");
     }
     text

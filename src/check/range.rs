@@ -70,6 +70,8 @@ impl Known {
 #[derive(Clone)]
 pub(super) struct Facts {
     pub(super) hypers: Vec<Known>,
+    /// Whether a hyper that is one of several modes is the first.
+    pub(super) first_mode: bool,
     pub(super) inputs: Vec<Known>,
     pub(super) t: Known,
     /// Where a variable is absent, nothing is known of it.
@@ -83,6 +85,7 @@ impl Facts {
     pub(super) fn defaults(program: &Program) -> Facts {
         let mut facts = Facts {
             hypers: Vec::new(),
+            first_mode: true,
             inputs: vec![ANY; program.inputs.len()],
             t: Known::Number(1.0, f64::INFINITY),
             vars: BTreeMap::new(),
@@ -106,7 +109,7 @@ impl Facts {
             (_, Some(range)) => Known::Number(range.low, range.high),
             (_, None) => ANY,
         });
-        Facts { hypers: hypers.collect(), ..Facts::defaults(program) }
+        Facts { hypers: hypers.collect(), first_mode: false, ..Facts::defaults(program) }
     }
 }
 
@@ -181,7 +184,7 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
         NodeKind::S => Known::Number(0.0, f64::INFINITY),
         NodeKind::Base => ANY,
         NodeKind::Given(_) => Known::Condition(None),
-        NodeKind::IsMode(..) => Known::Condition(None),
+        NodeKind::IsMode(_, mode) => Known::Condition(facts.first_mode.then_some(*mode == 0)),
         NodeKind::List(ListFn::Increasing, ..) => Known::Condition(None),
         NodeKind::List(ListFn::Count(_) | ListFn::Len, ..) => Known::Number(0.0, f64::INFINITY),
         NodeKind::List(ListFn::Index | ListFn::Prod, ..) => ANY,

@@ -136,8 +136,8 @@ impl Code {
                 "This is part of the language, but this version of the compiler does not have it yet. It has hypers, flags, \
                  states and scalar inputs per model, group, tensor and element, `if`, `def`, `old` and `require`, every \
                  function of scalars, and `+ - * / ^ abs sqrt rsqrt min max clamp sign fma lerp floor ceil round isfinite` per \
-                 element. It does not have reductions, random numbers, `use`, `skip`, `report`, `view`, `given`, modes, lists, \
-                 the shape, or the extents matrix, row, col and unit.",
+                 element; schedules, and modes, lists and `given` in scalar code. It does not have fragments, reductions, random \
+                 numbers, `use`, `skip`, `report`, `view`, the shape, or the extents matrix, row, col and unit.",
                 Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g\nview doubled = 2 * p\n"),
                 PLAIN,
             ),
