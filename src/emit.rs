@@ -123,16 +123,15 @@ impl Default for EmitOptions {
 /// let text = emit(&rule, Stage::Kernel, &EmitOptions::default())?;
 /// assert_eq!(text, "\
 /// kernel sgd f32 {
-///   uniform lr
-///   stream p f32 rw
+///   uniform \"-lr\"
 ///   stream g f32 r
+///   stream p f32 rw
 ///
-///   %0 = load p
-///   %1 = uniform lr
-///   %2 = load g
-///   %3 = neg %1
-///   %4 = fma %3, %2, %0
-///   store p, %4
+///   %0 = load g
+///   %1 = load p
+///   %2 = uniform 0
+///   %3 = fma %0, %2, %1
+///   store p, %3
 /// } # 12 bytes per element
 /// ");
 /// # Ok::<(), updraft::Error>(())

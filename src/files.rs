@@ -15,9 +15,9 @@ pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Er
     let result = files.iter().try_for_each(|(path, bytes)| {
         // A file that does not exist yet has no other name.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let beside = temporary(&target);
-        written.push((beside.clone(), target.clone()));
-        write(&beside, &target, bytes).map_err(|error| (path.to_path_buf(), error))
+        let (beside, file) = create_beside(&target).map_err(|error| (path.to_path_buf(), error))?;
+        written.push((beside, target.clone()));
+        write(file, &target, bytes).map_err(|error| (path.to_path_buf(), error))
     });
     let result = result.and_then(|()| {
         written.iter().try_for_each(|(from, to)| fs::rename(from, to).map_err(|error| (to.clone(), error)))
@@ -31,22 +31,29 @@ pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Er
     result
 }
 
-/// A name beside `path` that no other process writes.
-fn temporary(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
-fn write(beside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A new file beside `path`, which nobody else writes: no other process, and no other thread of this one.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     if path.file_name().is_none() || path.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "this is a folder, not a file"));
     }
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is a device or a pipe, not a file"));
     }
-    let mut file = File::create(beside)?;
+    let mut number = 0;
+    loop {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}-{number}.tmp", std::process::id()));
+        let beside = path.with_file_name(name);
+        match File::create_new(&beside) {
+            Ok(file) => return Ok((beside, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn write(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     // The new file keeps the permissions of the one that it replaces.
     if let Ok(old) = fs::metadata(path) {

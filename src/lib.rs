@@ -124,3 +124,8 @@ pub use runtime::{
 };
 pub use schedule::{Advance, SHIPPED_SCHEDULES, Schedule, ScheduleRun};
 pub use source::{SourceFile, Span};
+
+/// The examples of the README are compiled and run with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -18,7 +18,7 @@ use updraft::ir::region::{Level, outcomes};
 use updraft::ir::step::{Array, Source, StepInst, Target};
 use updraft::ir::{Arrays, Column, Scalar, Scalars, eval_step, lower, lower_conditions, lower_init};
 use updraft::runtime::Element;
-use updraft::{Engine, Facts, Math, Optimizer, Rule, SHIPPED, StateValues, Storage, Tensor};
+use updraft::{Engine, Facts, Math, Optimizer, Outcome, Rule, SHIPPED, StateValues, Storage, Tensor};
 
 // Values. ---------------------------------------------------------------------------------------------------------
 
@@ -206,6 +206,10 @@ impl<T: Real> Oracle<T> {
     /// The outcomes of the conditions for one tensor.
     fn facts(&self, scalars: &mut Scalars) -> Facts {
         let conditions = lower_conditions(&self.program, T::STORAGE);
+        // All are computed, but only what a condition that is reached has read is touched.
+        let touched = scalars;
+        let mut all = touched.clone();
+        let scalars = &mut all;
         for source in conditions.sources() {
             self.first_scalar(source, scalars);
         }
@@ -214,6 +218,12 @@ impl<T: Real> Oracle<T> {
         conditions.run((Level::Model, Level::Tensor), &mut registers, source, |_, _| ());
         let mut found = Vec::new();
         outcomes(&self.program, &conditions, &registers, &mut found);
+        let reached = conditions.outputs.iter().zip(&found).filter(|(_, outcome)| **outcome != Outcome::Unreached);
+        let mut needed = Vec::new();
+        conditions.trace(reached.map(|(output, _)| *output), &registers, &mut needed);
+        for source in conditions.needed_sources(&needed) {
+            self.first_scalar(source, touched);
+        }
         Facts { storage: T::STORAGE, math: self.math, outcomes: found }
     }
 
@@ -231,10 +241,10 @@ impl<T: Real> Oracle<T> {
         for inst in &step.insts {
             match inst {
                 StepInst::Source(source) => self.first_scalar(*source, scalars),
-                StepInst::Load(Array::State(id)) | StepInst::Store(Target::Array(Array::State(id)), _) => {
-                    if !arrays.0.contains_key(&Array::State(*id)) {
-                        eval_step(&lower_init(&self.program, *id, facts), arrays, scalars);
-                    }
+                StepInst::Load(Array::State(id)) | StepInst::Store(Target::Array(Array::State(id)), _)
+                    if !arrays.0.contains_key(&Array::State(*id)) =>
+                {
+                    eval_step(&lower_init(&self.program, *id, facts), arrays, scalars);
                 }
                 _ => {}
             }

@@ -12,7 +12,7 @@ use crate::check::program::{Extent, Program};
 use crate::runtime::in_order;
 use crate::{Engine, Error, HyperValue, Math, Optimizer, Rule, Tensor};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ndarray::{ArrayView, ArrayViewMut, IxDyn};
+use ndarray::{ArrayD, Axis, ShapeError};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -107,6 +107,8 @@ enum ApplyError {
     InputLines { path: PathBuf, input: String, lines: usize, steps: usize },
     /// The rule reads an input that has not been given.
     MissingInput { rule: String, input: String, step: usize },
+    /// The state to go on from is that of another tensor.
+    OtherTensor { state: PathBuf, tensor: String, was: String, now: String },
     /// Two outputs are one file.
     SameOutput { path: PathBuf, first: &'static str, second: &'static str },
 }
@@ -170,6 +172,11 @@ impl fmt::Display for ApplyError {
                 "{rule} reads the input `{input}` in step {step}: give --input {input}=VALUE, or --input {input}=@FILE with a \
                  line for each step"
             ),
+            ApplyError::OtherTensor { state, tensor, was, now } => write!(
+                f,
+                "the state in `{}` is for `{tensor}` {was}, but it is {now} now: rename the tensor, or leave --state out",
+                state.display()
+            ),
             ApplyError::SameOutput { path, first, second } => {
                 write!(f, "{first} and {second} are the same file, `{}`: give two", path.display())
             }
@@ -195,7 +202,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut optimizer = builder.build()?;
     if let Some(path) = &args.state {
-        optimizer.load(path)?;
+        optimizer.load(path).map_err(|error| match error {
+            Error::Io { path, error } => ApplyError::Read { path, error }.into(),
+            error => Failure::from(error),
+        })?;
     }
     let (params_bytes, grads_bytes) = (read(&args.params)?, read(&args.grads)?);
     let params_file = open(&args.params, &params_bytes)?;
@@ -203,7 +213,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut params = Params::new(args, &params_file, &grads_file)?;
     let inputs = inputs(&rule, &args.input, params.steps)?;
     for step in 0..params.steps {
-        take_step(&mut optimizer, &mut params, &inputs, step)?;
+        take_step(&mut optimizer, &mut params, &inputs, step).map_err(|error| explained(error, args, step))?;
         if args.trace.is_some() {
             params.record(&args.params)?;
         }
@@ -270,10 +280,10 @@ struct Param<'a> {
     trace: Vec<u8>,
 }
 
-/// A parameter in memory, with the gradients of all steps one after the other.
+/// A parameter in memory, with its gradients: one more leading axis, the step.
 enum Stepped {
-    F32(Vec<f32>, Vec<f32>),
-    F64(Vec<f64>, Vec<f64>),
+    F32(ArrayD<f32>, ArrayD<f32>),
+    F64(ArrayD<f64>, ArrayD<f64>),
 }
 
 impl<'a> Params<'a> {
@@ -387,23 +397,30 @@ fn stepped(
         }
     };
     // A shape without elements may still have axes whose product no machine can address.
-    if param.shape().contains(&0) && ArrayView::<f32, _>::from_shape(IxDyn(param.shape()), &[]).is_err() {
-        return Err(ApplyError::TooLarge { path: args.params.clone(), tensor });
-    }
+    let too_large = |_| ApplyError::TooLarge { path: args.params.clone(), tensor: tensor.clone() };
+    let all = [&[steps], param.shape()].concat();
     let stepped = match param.dtype() {
-        Dtype::F64 => Stepped::F64(floats(param.data(), f64::from_le_bytes), floats(grad.data(), f64::from_le_bytes)),
-        _ => Stepped::F32(floats(param.data(), f32::from_le_bytes), floats(grad.data(), f32::from_le_bytes)),
+        Dtype::F64 => {
+            let (param, grad) =
+                (array(param.shape(), param.data(), f64::from_le_bytes), array(&all, grad.data(), f64::from_le_bytes));
+            Stepped::F64(param.map_err(too_large)?, grad.map_err(too_large)?)
+        }
+        _ => {
+            let (param, grad) =
+                (array(param.shape(), param.data(), f32::from_le_bytes), array(&all, grad.data(), f32::from_le_bytes));
+            Stepped::F32(param.map_err(too_large)?, grad.map_err(too_large)?)
+        }
     };
     Ok((steps, stepped))
 }
 
-fn floats<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
+fn array<const N: usize, T>(shape: &[usize], bytes: &[u8], read: fn([u8; N]) -> T) -> Result<ArrayD<T>, ShapeError> {
     let (whole, _) = bytes.as_chunks::<N>();
-    whole.iter().map(|bytes| read(*bytes)).collect()
+    ArrayD::from_shape_vec(shape, whole.iter().map(|bytes| read(*bytes)).collect())
 }
 
 /// One call of the optimizer.
-fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input], step: usize) -> Result<(), Failure> {
+fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input], step: usize) -> Result<(), Error> {
     let program = optimizer.rule().program().clone();
     for input in inputs {
         match program.inputs[input.index].extent {
@@ -414,35 +431,36 @@ fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input
         }
     }
     let mut tensors = Vec::new();
-    for Param { name, view, stepped, .. } in &mut params.tensors {
-        let tensor = match stepped {
+    for Param { name, stepped, .. } in &mut params.tensors {
+        let mut tensor = match stepped {
             None => continue,
-            Some(Stepped::F32(p, g)) => tensor(name, view.shape(), p, g, step),
-            Some(Stepped::F64(p, g)) => tensor(name, view.shape(), p, g, step),
+            Some(Stepped::F32(p, g)) => Tensor::new(name, p, g.index_axis(Axis(0), step)),
+            Some(Stepped::F64(p, g)) => Tensor::new(name, p, g.index_axis(Axis(0), step)),
         };
-        let mut tensor = tensor.map_err(|error| Failure::Message(format!("`{name}`: {error}")))?;
         for input in inputs.iter().filter(|input| program.inputs[input.index].extent == Extent::Tensor) {
             tensor = tensor.input(&input.name, input.at(step));
         }
         tensors.push(tensor);
     }
-    optimizer.step(&mut tensors).map_err(|error| match error {
-        Error::MissingInput { rule, input, .. } => ApplyError::MissingInput { rule, input, step: step + 1 }.into(),
-        error => error.into(),
-    })
+    optimizer.step(&mut tensors)
 }
 
-/// A parameter with its gradient of one step.
-fn tensor<'a, T: crate::runtime::Element>(
-    name: &'a str,
-    shape: &[usize],
-    param: &'a mut [T],
-    grads: &'a [T],
-    step: usize,
-) -> Result<Tensor<'a>, ndarray::ShapeError> {
-    let grad = &grads[step * param.len()..][..param.len()];
-    let grad = ArrayView::from_shape(IxDyn(shape), grad)?;
-    Ok(Tensor::new(name, ArrayViewMut::from_shape(IxDyn(shape), param)?, grad))
+/// An error of a step in terms of the files.
+fn explained(error: Error, args: &Args, step: usize) -> Failure {
+    let other = |tensor, was, now| match &args.state {
+        Some(state) => ApplyError::OtherTensor { state: state.clone(), tensor, was, now }.into(),
+        None => Failure::Message(format!("`{tensor}` was {was} and is {now}")),
+    };
+    match error {
+        Error::MissingInput { rule, input, .. } => ApplyError::MissingInput { rule, input, step: step + 1 }.into(),
+        Error::ShapeChanged { tensor, was, now } => {
+            other(tensor, format!("of shape {was:?}"), format!("of shape {now:?}"))
+        }
+        Error::DtypeChanged { tensor, was, now } => {
+            other(tensor, format!("of type {}", was.name()), format!("of type {}", now.name()))
+        }
+        error => error.into(),
+    }
 }
 
 /// An input with its values.

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         };
         let errors = if errors == 0 { "no errors".to_string() } else { count(errors, "error") };
         let warnings = if warnings == 0 { "no warnings".to_string() } else { count(warnings, "warning") };
-        let skipped = if unreadable == 0 { String::new() } else { format!(" ({unreadable} could not be read)") };
+        let skipped = if unreadable == 0 { String::new() } else { format!(", could not read {unreadable}") };
         text + &format!("{style}Checked{style:#} {}{skipped}: {errors}, {warnings}\n", count(found.len(), "file"))
     };
     let printed = print(&text);

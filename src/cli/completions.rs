@@ -7,7 +7,7 @@ use clap_complete::{Shell, generate};
 /// Print a completion script for a shell
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Which
+    /// The shell
     shell: Shell,
 }
 

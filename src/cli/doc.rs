@@ -86,13 +86,14 @@ fn formula(rule: &Rule) -> String {
         use ItemKind::{Def, Hyper, Input, Require, State};
         matches!(item.kind, Def { .. } | Hyper { .. } | Input { .. } | Require { .. } | State { .. })
     };
-    let (declarations, statements): (Vec<&Item>, Vec<&Item>) = items.iter().partition(is_declaration);
-    let defs = declarations.into_iter().filter(|item| matches!(item.kind, ItemKind::Def { .. }));
-    let mut out: String = defs.map(|item| format!("{}\n", file.slice(item.span))).collect();
-    if let Some(first) = statements.first() {
-        out += &file.text()[first.span.start as usize..];
-    }
-    out
+    // Declarations come before the first statement, and comments between them belong to the statement.
+    let declarations: Vec<&Item> = items.iter().take_while(is_declaration).collect();
+    let defs = declarations.iter().filter(|item| matches!(item.kind, ItemKind::Def { .. }));
+    let out: String = defs.map(|item| format!("{}\n", file.slice(item.span))).collect();
+    let last = declarations.last().map(|item| item.span.end).or(parse(&file).ast.header.map(|header| header.span.end));
+    let rest = &file.text()[last.unwrap_or(0) as usize..];
+    // What is left of the last declaration's own line is its documentation.
+    out + rest.split_once('\n').map_or("", |(_, statements)| statements).trim_start_matches('\n')
 }
 
 /// What a step moves, and what is kept.

@@ -36,7 +36,7 @@ pub(super) fn run(_: &Args) -> Result<(), Failure> {
         text += line.trim_end();
         text.push('\n');
     }
-    text += "\nstates: values kept per element; bytes: moved per element and step; both for f32 at the defaults\n";
+    text += "\nstates: values kept per element; bytes: moved per element and step\n(for f32 at the defaults)\n";
     print(&text)
 }
 

@@ -276,15 +276,15 @@ fn markdown_table(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// `lr 0.001, beta1 0.9`: hypers as they are in force.
+/// `lr=0.001 beta1=0.9`: hypers as they are in force, as `--set` takes them.
 fn hypers_text<'a>(hypers: impl Iterator<Item = (&'a str, HyperValue)>) -> String {
     let text = |(name, value): (&str, HyperValue)| match value {
-        HyperValue::Number(x) => format!("{name} {}", number_text(x)),
-        HyperValue::Flag(flag) => format!("{name} {flag}"),
-        HyperValue::Mode(mode) => format!("{name} {mode}"),
-        HyperValue::List(elements) => format!("{name} {}", crate::check::list_text(&elements)),
+        HyperValue::Number(x) => format!("{name}={}", number_text(x)),
+        HyperValue::Flag(flag) => format!("{name}={flag}"),
+        HyperValue::Mode(mode) => format!("{name}={mode}"),
+        HyperValue::List(elements) => format!("{name}={}", crate::check::list_text(&elements)),
     };
-    hypers.map(text).collect::<Vec<_>>().join(", ")
+    hypers.map(text).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 /// Train a small network on handwritten digits with one or more rules
-///
-/// The network has 784-512-256-10 units with ReLU between them, and softmax cross-entropy as its loss. Every rule starts from
-/// the same weights and sees the same batches.
 #[derive(clap::Args)]
+#[command(
+    after_help = "The network has 784-512-256-10 units with ReLU between them, and softmax cross-entropy as its loss.\n\
+                        Every rule starts from the same weights and sees the same batches."
+)]
 pub(super) struct Args {
     /// Paths, or names of shipped rules
     #[arg(required = true, value_name = "RULE")]
@@ -44,8 +45,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(path) = &args.report {
         // Better now than after minutes of training.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if path.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
-            return Err(Failure::Message(format!("cannot write `{}`: there is no such folder", path.display())));
+        let why = match folder {
+            _ if path.is_dir() => Some("this is a folder, not a file"),
+            Some(folder) if !folder.is_dir() => Some("there is no such folder"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return Err(Failure::Message(format!("cannot write `{}`: {why}", path.display())));
         }
     }
     let digits = match &args.data {
@@ -205,12 +211,11 @@ fn summary(run: &Run) -> String {
     });
     let steps = run.losses.len().max(1) as f64;
     format!(
-        "{reached}{total:.2} s: forward {}, backward {}, step {}, rest {}; {:.3} ms in the optimizer per step of {} parameters\n",
+        "{reached}{total:.2} s: forward {}, backward {}, step {}, rest {}; {:.3} ms per step\n",
         share(forward),
         share(backward),
         share(step),
         share(rest),
         1e3 * step / steps,
-        run.parameters,
     )
 }

@@ -666,10 +666,25 @@ impl<'a> Lowering<'a> {
     /// A value as elements see it: a scalar is rounded once to the compute type.
     fn element(&mut self, v: Value) -> Value {
         let (extent, ty) = self.values[v.index()];
-        if !extent.is_scalar() || ty == Type::Bool {
+        if !extent.is_scalar() {
             return v;
         }
+        if ty == Type::Bool {
+            return self.element_condition(v);
+        }
         self.define(StepInst::Round(v), Extent::Element, self.storage.compute())
+    }
+
+    /// A scalar condition as elements see it. A kernel has no conditions from outside, so it comes as a number; one that
+    /// is known stays as it is, for whoever reads it to decide.
+    fn element_condition(&mut self, v: Value) -> Value {
+        if self.known(v).is_some() {
+            return v;
+        }
+        let (one, zero) = (self.constant(1.0), self.constant(0.0));
+        let number = self.select(v, one, zero);
+        let (number, zero) = (self.element(number), self.element(zero));
+        self.op(Op::Compare(Compare::Ne, number, zero))
     }
 
     /// Both operands scalars, or both elements.
@@ -704,6 +719,15 @@ impl<'a> Lowering<'a> {
         if a == b {
             return a;
         }
+        // An arm that is a known condition leaves `and` or `or`.
+        if let Some(taken) = self.known(a) {
+            let cond = if taken { cond } else { self.not(cond) };
+            return self.logic(if taken { BinaryOp::Or } else { BinaryOp::And }, cond, b);
+        }
+        if let Some(taken) = self.known(b) {
+            let cond = if taken { self.not(cond) } else { cond };
+            return self.logic(if taken { BinaryOp::Or } else { BinaryOp::And }, cond, a);
+        }
         let (a, b) = if self.is_element(cond) { (self.element(a), self.element(b)) } else { self.level(a, b) };
         self.op(Op::Select(cond, a, b))
     }
@@ -725,6 +749,7 @@ impl<'a> Lowering<'a> {
                 None => {}
             }
         }
+        let (a, b) = self.level(a, b);
         self.op(Op::Binary(if decides { Binary::Or } else { Binary::And }, a, b))
     }
 

@@ -1,6 +1,6 @@
 //! The intermediate representations and what they mean.
 //!
-//! Comes in: a checked program. Goes out: [`Step`](step::Step), the whole step on whole arrays with every rounding fixed,
+//! Comes in: a checked program. Goes out: [`Step`], the whole step on whole arrays with every rounding fixed,
 //! and later, from `plan`, [`Kernel`], the body of one sweep. Both are lists of instructions in SSA over the same
 //! [`Op`]s, whose meaning [`eval`] states once for every engine. Nothing here knows Cranelift, sizes or values of hypers.
 

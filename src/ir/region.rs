@@ -8,7 +8,7 @@ use super::eval::{Scalar, apply_scalar};
 use super::op::{Binary, Const, Op, Type, Unary, Value};
 use super::print::{op_name, print_op};
 use super::step::{Outcome, Source, StepInst, Target, list_text};
-use crate::check::program::{CompareOp, Extent, InputId, ListFn, ListRef, Program, StateId};
+use crate::check::program::{CompareOp, Extent, ListFn, ListRef, Program, StateId};
 use std::fmt::Write as _;
 
 /// How often a part of a region runs. A part reads values of its own level and of those before it.
@@ -174,6 +174,44 @@ impl Region {
         self.sources.iter().map(|(source, _)| *source)
     }
 
+    /// Marks in `needed` what `outputs` depend on in the run that left `registers`: of a selection, the side taken.
+    pub fn trace(&self, outputs: impl Iterator<Item = Value>, registers: &[Scalar], needed: &mut Vec<bool>) {
+        needed.clear();
+        needed.resize(self.insts.len(), false);
+        outputs.for_each(|v| needed[v.index()] = true);
+        for index in (0..self.insts.len()).rev() {
+            if !needed[index] {
+                continue;
+            }
+            match self.insts[index] {
+                ScalarInst::Op(Op::Select(c, a, b)) => {
+                    needed[c.index()] = true;
+                    let taken = if registers[c.index()] == Scalar::Bool(true) { a } else { b };
+                    needed[taken.index()] = true;
+                }
+                ScalarInst::Op(op) => op.for_each_operand(|v| needed[v.index()] = true),
+                ScalarInst::List(_, _, operand) => operand.into_iter().for_each(|v| needed[v.index()] = true),
+                ScalarInst::Source(_) | ScalarInst::Store(..) => {}
+            }
+        }
+    }
+
+    /// The scalars from outside that [`Region::trace`] has marked.
+    pub fn needed_sources<'a>(&'a self, needed: &'a [bool]) -> impl Iterator<Item = Source> + 'a {
+        self.insts.iter().zip(needed).filter_map(|(inst, needed)| match inst {
+            ScalarInst::Source(source) if *needed => Some(*source),
+            _ => None,
+        })
+    }
+
+    /// The values that its stores take.
+    pub fn stored(&self) -> impl Iterator<Item = Value> + '_ {
+        self.insts.iter().filter_map(|inst| match inst {
+            ScalarInst::Store(_, v) => Some(*v),
+            _ => None,
+        })
+    }
+
     /// The scalar states that it stores.
     pub fn stores(&self) -> impl Iterator<Item = StateId> + '_ {
         self.names.iter().map(|(id, _)| *id)
@@ -205,44 +243,6 @@ impl Region {
                 }
             };
         }
-    }
-
-    /// The first missing input that an output or a store depends on, if any. A value that a condition did not select is
-    /// not depended on. To be called after a run, with its registers.
-    pub fn depends_on_missing(&self, registers: &[Scalar], missing: impl Fn(InputId) -> bool) -> Option<InputId> {
-        let is_missing = |source: &Source| matches!(source, Source::Input(id) if missing(*id));
-        if !self.sources().any(|source| is_missing(&source)) {
-            return None;
-        }
-        let mut depends: Vec<Option<InputId>> = Vec::with_capacity(self.insts.len());
-        for inst in &self.insts {
-            let on = |v: Value| depends[v.index()];
-            let dependence = match *inst {
-                ScalarInst::Source(Source::Input(id)) if missing(id) => Some(id),
-                ScalarInst::Source(_) => None,
-                ScalarInst::Op(Op::Select(c, a, b)) => {
-                    let taken = if registers[c.index()] == Scalar::Bool(true) { a } else { b };
-                    on(c).or(on(taken))
-                }
-                // A false operand decides `and`, a true one `or`.
-                ScalarInst::Op(Op::Binary(op @ (Binary::And | Binary::Or), a, b)) => {
-                    let decides = Scalar::Bool(op == Binary::Or);
-                    let decided = |v: Value| on(v).is_none() && registers[v.index()] == decides;
-                    if decided(a) || decided(b) { None } else { on(a).or(on(b)) }
-                }
-                ScalarInst::Op(op) => {
-                    let mut found = None;
-                    op.for_each_operand(|v| found = found.or(on(v)));
-                    found
-                }
-                ScalarInst::List(_, _, operand) => operand.and_then(on),
-                ScalarInst::Store(_, v) => on(v),
-            };
-            depends.push(dependence);
-        }
-        let stores = self.insts.iter().zip(&depends).filter(|(inst, _)| matches!(inst, ScalarInst::Store(..)));
-        let outputs = self.outputs.iter().map(|v| depends[v.index()]);
-        outputs.chain(stores.map(|(_, on)| *on)).flatten().next()
     }
 
     /// The canonical text, indented by two spaces.

@@ -28,8 +28,11 @@ pub struct Selector(Kind);
 
 enum Kind {
     Glob(String),
-    Closure(Box<dyn Fn(&str, &[usize]) -> bool + Send + Sync>),
+    Closure(Closure),
 }
+
+/// Whether a tensor of this name and shape belongs to the group.
+type Closure = Box<dyn Fn(&str, &[usize]) -> bool + Send + Sync>;
 
 impl fmt::Debug for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +64,7 @@ impl<F: Fn(&str, &[usize]) -> bool + Send + Sync + 'static> From<F> for Selector
 /// A selector whose pattern has been read.
 pub(super) enum Matcher {
     Glob(glob::Pattern),
-    Closure(Box<dyn Fn(&str, &[usize]) -> bool + Send + Sync>),
+    Closure(Closure),
     /// Every tensor that no other group takes.
     Rest,
 }

@@ -22,6 +22,9 @@ use std::path::Path;
 /// The version of the layout.
 const FORMAT: &str = "updraft-1";
 
+/// More steps than this are damage, and would overflow some day.
+const MAX_STEPS: u64 = u64::MAX / 2;
+
 impl Optimizer {
     /// Writes the state of every tensor to a file: all of it, or the file is as it was.
     ///
@@ -56,7 +59,7 @@ impl Optimizer {
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
-        let file = self.from_bytes(&bytes).map_err(|reason| Error::Checkpoint { path: path.to_path_buf(), reason })?;
+        let file = self.read_bytes(&bytes).map_err(|reason| Error::Checkpoint { path: path.to_path_buf(), reason })?;
         self.model.states = file.model;
         for ((group, states), drivers) in self.groups.iter_mut().zip(file.groups).zip(file.drivers) {
             group.scope.states = states;
@@ -96,7 +99,7 @@ impl Optimizer {
             slot.states.iter().enumerate().for_each(|(id, state)| add(&slot.name, &slot.shape, slot.t, id, state));
         }
         for (name, loaded) in &self.loaded {
-            if self.tensors.iter().any(|slot| slot.name == *name) {
+            if self.by_name.contains_key(name) {
                 continue;
             }
             add(name, &[], loaded.t, 0, &State::Absent);
@@ -185,7 +188,7 @@ impl Optimizer {
     }
 
     /// Reads a state file, and holds all of it to this optimizer.
-    fn from_bytes(&self, bytes: &[u8]) -> Result<File, String> {
+    fn read_bytes(&self, bytes: &[u8]) -> Result<File, String> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| format!("not a safetensors file: {e}"))?;
         let empty = HashMap::new();
@@ -214,7 +217,11 @@ impl Optimizer {
             };
             if state == "t" {
                 let t = one(&view, Dtype::U64).ok_or(format!("`{name}` is not one u64"))?;
-                file.tensors.entry(owner.to_string()).or_default().t = u64::from_le_bytes(t);
+                let t = u64::from_le_bytes(t);
+                if t > MAX_STEPS {
+                    return Err(format!("`{name}` is {t}: no tensor has taken so many steps"));
+                }
+                file.tensors.entry(owner.to_string()).or_default().t = t;
                 continue;
             }
             let Some(index) = program.states.iter().position(|s| &*s.name == state) else {
@@ -244,7 +251,9 @@ impl Optimizer {
                     let state = self.array(owner, &name, &view)?;
                     let id = StateId(index as u32);
                     let shape = view.shape().to_vec();
-                    file.tensors.entry(owner.to_string()).or_default().states.push((id, state, shape));
+                    let states = &mut file.tensors.entry(owner.to_string()).or_default().states;
+                    agrees(&name, &state, &shape, states)?;
+                    states.push((id, state, shape));
                 }
             }
         }
@@ -260,15 +269,15 @@ impl Optimizer {
             Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes)), Storage::F64),
             other => return Err(format!("`{name}` is stored as {other:?}; this version has f32 and f64")),
         };
-        if let Some(slot) = self.tensors.iter().find(|slot| slot.name == owner) {
-            if slot.shape != view.shape() || slot.storage != storage {
-                let (was, now) = (view.shape(), &slot.shape);
-                return Err(format!(
-                    "`{name}` is {} of shape {was:?}, but `{owner}` is {} of shape {now:?}",
-                    storage.name(),
-                    slot.storage.name()
-                ));
-            }
+        if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize])
+            && (slot.shape != view.shape() || slot.storage != storage)
+        {
+            let (was, now) = (view.shape(), &slot.shape);
+            return Err(format!(
+                "`{name}` is {} of shape {was:?}, but `{owner}` is {} of shape {now:?}",
+                storage.name(),
+                slot.storage.name()
+            ));
         }
         Ok(state)
     }
@@ -292,8 +301,18 @@ impl Optimizer {
             return Err(format!("it was written by another rule ({rule}): {difference}"));
         }
         let mine = self.flags_text();
-        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-        if parse(flags) != parse(&mine) {
+        let parse = |text: &str| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text).ok();
+        let theirs = parse(flags).ok_or("its `flags` are not those of groups")?;
+        let names = |flags: &BTreeMap<String, serde_json::Value>| flags.keys().cloned().collect::<Vec<_>>().join(", ");
+        let own = parse(&mine).unwrap_or_default();
+        if theirs.keys().ne(own.keys()) {
+            return Err(format!(
+                "it was written with the groups {}, but they are {} now: name them as they were",
+                names(&theirs),
+                names(&own)
+            ));
+        }
+        if theirs != own {
             return Err(format!(
                 "it was written with the flags {flags}, but they are {mine} now: set them as they were"
             ));
@@ -309,6 +328,21 @@ struct File {
     model: Vec<Option<f64>>,
     groups: Vec<Vec<Option<f64>>>,
     tensors: BTreeMap<String, Loaded>,
+}
+
+/// The arrays of one tensor are all of its shape and type.
+fn agrees(name: &str, state: &State, shape: &[usize], others: &[(StateId, State, Vec<usize>)]) -> Result<(), String> {
+    let array = others.iter().find(|(_, other, _)| other.storage().is_some());
+    match array {
+        Some((_, other, was)) if was != shape || other.storage() != state.storage() => {
+            let storage = |state: &State| state.storage().map_or("", Storage::name);
+            let (now, before) = (storage(state), storage(other));
+            Err(format!(
+                "`{name}` is {now} of shape {shape:?}, but another state of that tensor is {before} of {was:?}"
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The bytes of a tensor that holds one value.

@@ -60,6 +60,8 @@ pub enum Error {
     UnknownTensorId,
     /// The memory of two buffers overlaps, and one of them is written.
     Overlap { first: String, second: String },
+    /// A pointer of a raw tensor cannot be what was promised.
+    BadPointer { tensor: String, buffer: &'static str, problem: &'static str },
     /// A state file that cannot be used here.
     Checkpoint { path: PathBuf, reason: String },
     /// The code generator has no text for the rule.
@@ -154,6 +156,7 @@ impl fmt::Display for Error {
             Error::Overlap { first, second } => {
                 write!(f, "the memory of {first} overlaps {second}: a step would write what it reads; copy one")
             }
+            Error::BadPointer { tensor, buffer, problem } => write!(f, "the {buffer} of `{tensor}` {problem}"),
             Error::Checkpoint { path, reason } => write!(f, "{}: {reason}", path.display()),
             Error::Codegen { rule, reason } => write!(f, "{rule}: {reason}"),
         }

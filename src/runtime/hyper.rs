@@ -6,7 +6,7 @@ use crate::check::expression_text;
 use crate::check::program::{Extent, HyperDefault, ListRef, Program};
 use crate::diagnostic::did_you_mean;
 use crate::ir::Scalar;
-use crate::ir::region::{Level, Outside};
+use crate::ir::region::{Level, Outside, Region};
 use crate::ir::step::Source;
 use std::fmt;
 use std::str::FromStr;
@@ -131,6 +131,8 @@ pub(crate) struct Hypers {
     /// What each would be without a schedule.
     own: Vec<HyperValue>,
     values: Vec<HyperValue>,
+    /// The default of each input that has one: it may depend on hypers.
+    inputs: Vec<Option<f64>>,
     registers: Vec<Scalar>,
 }
 
@@ -138,8 +140,14 @@ impl Hypers {
     /// Nothing is set.
     pub(crate) fn new(rule: &Rule) -> Hypers {
         let n = rule.program().hypers.len();
-        let (own, values, registers) = (Vec::new(), Vec::new(), Vec::new());
-        let mut hypers = Hypers { set: vec![None; n], driven: vec![None; n], own, values, registers };
+        let mut hypers = Hypers {
+            set: vec![None; n],
+            driven: vec![None; n],
+            own: Vec::new(),
+            values: Vec::new(),
+            inputs: Vec::new(),
+            registers: Vec::new(),
+        };
         hypers.evaluate(rule);
         hypers
     }
@@ -190,6 +198,11 @@ impl Hypers {
         }
     }
 
+    /// What an input is if the host gives none.
+    pub(crate) fn input_default(&self, index: usize) -> Option<f64> {
+        self.inputs[index]
+    }
+
     /// Sets a hyper without looking at intervals and `require`: [`Hypers::check`] does.
     pub(crate) fn set(&mut self, index: usize, value: HyperValue) {
         self.set[index] = Some(value);
@@ -202,7 +215,7 @@ impl Hypers {
     }
 
     /// Gives each hyper that is not set its default, which may use those before it, and each that a schedule drives its
-    /// value.
+    /// value; then each input its default.
     pub(crate) fn evaluate(&mut self, rule: &Rule) {
         self.values.clear();
         self.own.clear();
@@ -214,21 +227,28 @@ impl Hypers {
                 (None, HyperDefault::Mode(modes)) => HyperValue::Mode(modes.first().cloned().unwrap_or_default()),
                 (None, HyperDefault::List(elements)) => HyperValue::List(elements.clone()),
                 (None, HyperDefault::Number(_)) => {
-                    let code = rule.default_code(index);
-                    if let Some(code) = code {
-                        let settings = Settings(self, rule.program());
-                        code.run((Level::Model, Level::Tensor), &mut registers, &settings, |_, _| ());
-                    }
-                    match code.and_then(|code| registers.get(code.outputs[0].index())) {
-                        Some(Scalar::F64(x)) => HyperValue::Number(*x),
-                        _ => HyperValue::Number(f64::NAN),
-                    }
+                    let x = rule.default_code(index).and_then(|code| self.number(rule, code, &mut registers));
+                    HyperValue::Number(x.unwrap_or(f64::NAN))
                 }
             };
             self.values.push(self.driven[index].map_or_else(|| own.clone(), HyperValue::Number));
             self.own.push(own);
         }
+        self.inputs.clear();
+        for index in 0..rule.program().inputs.len() {
+            let default = rule.input_default(index).and_then(|code| self.number(rule, code, &mut registers));
+            self.inputs.push(default);
+        }
         self.registers = registers;
+    }
+
+    /// The one output of scalar code that reads hypers.
+    fn number(&self, rule: &Rule, code: &Region, registers: &mut Vec<Scalar>) -> Option<f64> {
+        code.run((Level::Model, Level::Tensor), registers, &Settings(self, rule.program()), |_, _| ());
+        match registers.get(code.outputs.first()?.index())? {
+            Scalar::F64(x) => Some(*x),
+            Scalar::Bool(_) => None,
+        }
     }
 
     /// Brings the values up to date and holds them to the rule.

@@ -1,16 +1,16 @@
 //! Tensors from raw memory: what hosts that hold pointers use.
 //!
 //! This is one of the two files of the crate with unsafe code. A raw tensor is a promise of the host's: memory of a given
-//! length and type, alive for the step. That two of them overlap cannot be ruled out by types, so the step compares the
-//! ranges of all its buffers before it makes a slice of any (see [`overlap`]).
+//! length and type, alive while the tensor is used. That two of them overlap cannot be ruled out by types, so [`disjoint`]
+//! compares the ranges of all buffers of a step; only through the [`Disjoint`] that it gives is raw memory ever seen as a
+//! slice. A raw tensor stays raw, so that a later call with other tensors compares it again.
 #![allow(unsafe_code)]
 
-use super::tensor::{GradData, Key, ParamData, Tensor};
+use super::error::Error;
+use super::tensor::{Erase, GradData, GradElements, Key, ParamData, ParamElements, Tensor};
 use crate::ir::Storage;
-use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 use smallvec::SmallVec;
 use std::ops::Range;
-use std::ptr::NonNull;
 
 /// A parameter in raw memory.
 #[derive(Debug)]
@@ -34,9 +34,10 @@ impl<'a> Tensor<'a> {
     /// Buffers may overlap: the step refuses them with [`Error::Overlap`](super::Error::Overlap) instead of running.
     ///
     /// # Safety
-    /// `param` must be valid for reads and writes of as many f32 as `shape` holds, `grad` for reads, both aligned to 4
-    /// bytes, for as long as the tensor is used, and nothing else may access the parameter meanwhile. Either may be
-    /// dangling if `shape` holds no element.
+    /// `param` must be valid for reads and writes of as many f32 as `shape` holds, `grad` for reads, for as long as the
+    /// tensor is used, and nothing else may access the parameter or write the gradient meanwhile. Either may dangle if
+    /// `shape` holds no element. (A pointer that is null or not aligned, and a shape that no memory holds, are
+    /// [`Error::BadPointer`](super::Error::BadPointer).)
     ///
     /// ```
     /// use updraft::{Error, Rule, Tensor};
@@ -56,7 +57,7 @@ impl<'a> Tensor<'a> {
     /// A tensor of f64 from raw memory in row-major order.
     ///
     /// # Safety
-    /// As for [`raw_f32`](Tensor::raw_f32), with f64 aligned to 8 bytes.
+    /// As for [`raw_f32`](Tensor::raw_f32), with f64.
     pub unsafe fn raw_f64(name: &'a str, param: *mut f64, grad: *const f64, shape: &[usize]) -> Tensor<'a> {
         raw(name, param.cast(), grad.cast(), Storage::F64, shape)
     }
@@ -92,70 +93,101 @@ impl RawGrad {
     }
 }
 
+/// The tensors of a step, no parameter of which shares memory with another buffer of the step, and whose raw pointers
+/// can be what they were promised to be. Only [`disjoint`] makes one.
+pub(super) struct Disjoint<'t, 'a>(&'t mut [Tensor<'a>]);
+
+impl<'a> Disjoint<'_, 'a> {
+    pub(super) fn tensors(&self) -> &[Tensor<'a>] {
+        self.0
+    }
+
+    /// The elements of the k-th tensor, if they are of type `T`.
+    pub(super) fn elements<T: Erase>(
+        &mut self,
+        k: usize,
+    ) -> Option<(ParamElements<'_, 'a, T>, GradElements<'_, 'a, T>)> {
+        let Tensor { param, grad, .. } = &mut self.0[k];
+        let param = match param {
+            ParamData::Raw(raw) if raw.storage == T::STORAGE => {
+                let len = elements(&raw.shape)?;
+                ParamElements::Slice(if len == 0 {
+                    &mut []
+                } else {
+                    // SAFETY: the caller of `raw_f32` or `raw_f64` promised as many values of this type as the shape
+                    // holds, which nothing else accesses while the tensor is used. `disjoint` found the pointer aligned
+                    // and not null, the bytes no more than isize::MAX, and no other buffer of the step in them; and
+                    // the tensors are borrowed mutably, so that this is the only slice of them.
+                    unsafe { std::slice::from_raw_parts_mut(raw.data.cast::<T>(), len) }
+                })
+            }
+            data => ParamElements::View(T::param_view(data)?),
+        };
+        let grad = match grad {
+            GradData::Raw(raw) if raw.storage == T::STORAGE => {
+                let len = elements(&raw.shape)?;
+                GradElements::Slice(if len == 0 {
+                    &[]
+                } else {
+                    // SAFETY: as above, of memory that may be read; `disjoint` found no parameter of the step in it, so
+                    // nothing writes it.
+                    unsafe { std::slice::from_raw_parts(raw.data.cast::<T>(), len) }
+                })
+            }
+            data => GradElements::View(T::grad_view(data)?),
+        };
+        Some((param, grad))
+    }
+}
+
+/// How many elements a shape holds; `None` if that is no number.
+fn elements(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) { Some(0) } else { shape.iter().try_fold(1usize, |product, n| product.checked_mul(*n)) }
+}
+
+/// The bytes of raw memory, or what is wrong with the pointer. No memory is read.
+fn raw_range(data: *const u8, storage: Storage, shape: &[usize]) -> Result<Range<usize>, &'static str> {
+    let start = data.addr();
+    let bytes = elements(shape)
+        .and_then(|len| len.checked_mul(storage.bytes()))
+        .filter(|bytes| isize::try_from(*bytes).is_ok() && start.checked_add(*bytes).is_some())
+        .ok_or("is too large: no memory holds as many elements as its shape")?;
+    if bytes > 0 && data.is_null() {
+        return Err("is a null pointer: give the address of its elements");
+    }
+    if bytes > 0 && !start.is_multiple_of(storage.bytes()) {
+        return Err("is not aligned: its address must be a multiple of the size of an element");
+    }
+    Ok(start..start + bytes)
+}
+
 impl ParamData<'_> {
     /// Whether it was made from a pointer.
-    pub(super) fn is_raw(&self) -> bool {
+    fn is_raw(&self) -> bool {
         matches!(self, ParamData::Raw(_))
     }
 
-    /// Turns raw memory into a view. To be called after [`overlap`] has found that no other buffer of the step is there.
-    pub(super) fn resolve(&mut self) {
-        let ParamData::Raw(raw) = &*self else { return };
-        let shape = IxDyn(&raw.shape);
-        let empty = raw.shape.contains(&0);
-        *self = match raw.storage {
-            Storage::F32 => {
-                let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
-                // SAFETY: the caller of `raw_f32` promised as many aligned f32 as the shape holds, which nothing else
-                // accesses while the tensor is used; `overlap`, which `Optimizer::step` called, found that no other
-                // buffer of the step shares them; a view of no element is dangling.
-                ParamData::F32(unsafe { ArrayViewMutD::from_shape_ptr(shape, data) })
-            }
-            Storage::F64 => {
-                let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
-                // SAFETY: as above, with the promise of the caller of `raw_f64`.
-                ParamData::F64(unsafe { ArrayViewMutD::from_shape_ptr(shape, data) })
-            }
-        };
-    }
-
     /// The bytes that it spans.
-    fn range(&self) -> Range<usize> {
+    fn range(&self) -> Result<Range<usize>, &'static str> {
         match self {
-            ParamData::F32(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            ParamData::F64(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            ParamData::Raw(raw) => contiguous(raw.data, raw.storage, &raw.shape),
+            ParamData::F32(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            ParamData::F64(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            ParamData::Raw(raw) => raw_range(raw.data, raw.storage, &raw.shape),
         }
     }
 }
 
 impl GradData<'_> {
-    /// Turns raw memory into a view. To be called after [`overlap`] has found that no parameter is there.
-    pub(super) fn resolve(&mut self) {
-        let GradData::Raw(raw) = &*self else { return };
-        let shape = IxDyn(&raw.shape);
-        let empty = raw.shape.contains(&0);
-        *self = match raw.storage {
-            Storage::F32 => {
-                let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
-                // SAFETY: the caller of `raw_f32` promised as many aligned, readable f32 as the shape holds; `overlap`
-                // found that no parameter of the step shares them, so nothing writes them; a view of no element is
-                // dangling.
-                GradData::F32(unsafe { ArrayViewD::from_shape_ptr(shape, data) })
-            }
-            Storage::F64 => {
-                let data = if empty { NonNull::dangling().as_ptr() } else { raw.data.cast() };
-                // SAFETY: as above, with the promise of the caller of `raw_f64`.
-                GradData::F64(unsafe { ArrayViewD::from_shape_ptr(shape, data) })
-            }
-        };
+    fn is_raw(&self) -> bool {
+        matches!(self, GradData::Raw(_))
     }
 
-    fn range(&self) -> Range<usize> {
+    /// The bytes that it spans.
+    fn range(&self) -> Result<Range<usize>, &'static str> {
         match self {
-            GradData::F32(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            GradData::F64(view) => span(view.as_ptr(), view.shape(), view.strides()),
-            GradData::Raw(raw) => contiguous(raw.data, raw.storage, &raw.shape),
+            GradData::F32(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::F64(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::Raw(raw) => raw_range(raw.data, raw.storage, &raw.shape),
         }
     }
 }
@@ -176,11 +208,6 @@ fn span<T>(data: *const T, shape: &[usize], strides: &[isize]) -> Range<usize> {
     start.wrapping_add_signed(low * size)..start.wrapping_add_signed((high + 1) * size)
 }
 
-fn contiguous(data: *const u8, storage: Storage, shape: &[usize]) -> Range<usize> {
-    let start = data as usize;
-    start..start + shape.iter().product::<usize>() * storage.bytes()
-}
-
 /// A range of memory that a step would use.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
@@ -198,42 +225,106 @@ impl Span {
     }
 }
 
-/// Whether any parameter overlaps another buffer of the step. Only tensors from raw memory can; without one, nothing is
-/// compared. `spans` is memory to work in.
-pub(super) fn overlap(
-    tensors: &[Tensor<'_>],
+/// Holds the memory of a step's tensors to what it must be: no parameter overlaps another buffer. Only raw memory can, so
+/// without a raw tensor nothing is compared. A strided view counts from its first byte to its last, so raw memory in its
+/// gaps is refused too. `spans` is memory to work in, `names` gives the name of the k-th tensor.
+pub(super) fn disjoint<'t, 'a>(
+    tensors: &'t mut [Tensor<'a>],
     spans: &mut Vec<Span>,
     names: impl Fn(usize) -> String,
-) -> Option<(String, String)> {
-    if !tensors.iter().any(|tensor| tensor.param.is_raw()) {
-        return None;
+) -> Result<Disjoint<'t, 'a>, Error> {
+    if !tensors.iter().any(|tensor| tensor.param.is_raw() || tensor.grad.is_raw()) {
+        return Ok(Disjoint(tensors));
     }
     spans.clear();
     for (index, tensor) in tensors.iter().enumerate() {
-        let is_raw = tensor.param.is_raw();
-        for (range, is_param) in [(tensor.param.range(), true), (tensor.grad.range(), false)] {
+        let buffers = [
+            (tensor.param.range(), true, tensor.param.is_raw(), "parameter"),
+            (tensor.grad.range(), false, tensor.grad.is_raw(), "gradient"),
+        ];
+        for (range, is_param, is_raw, buffer) in buffers {
+            let range = range.map_err(|problem| Error::BadPointer { tensor: names(index), buffer, problem })?;
             if !range.is_empty() {
                 spans.push(Span { range, tensor: index, is_param, is_raw });
             }
         }
     }
+    match overlap(spans) {
+        Some((first, second)) => Err(Error::Overlap { first: first.name(&names), second: second.name(&names) }),
+        None => Ok(Disjoint(tensors)),
+    }
+}
+
+/// Two spans that share memory, at least one of them a parameter and at least one of them raw.
+fn overlap(spans: &mut [Span]) -> Option<(&Span, &Span)> {
     spans.sort_unstable_by_key(|span| span.range.start);
-    // Gradients may share memory among themselves, so each span is compared with the parameter and the buffer that
-    // reach furthest among those that begin before it.
-    let (mut furthest, mut furthest_param): (Option<&Span>, Option<&Span>) = (None, None);
-    for span in spans.iter() {
-        let before = if span.is_param { furthest } else { furthest_param };
-        if let Some(before) = before {
-            if before.range.end > span.range.start && (before.is_raw || span.is_raw) {
-                return Some((before.name(&names), span.name(&names)));
+    // Of the spans that begin before another, the one that reaches furthest overlaps it if any does. Which ones count
+    // depends on the other: gradients may share memory among themselves, and safe views have been compared by Rust.
+    let mut furthest: [[Option<&Span>; 2]; 2] = [[None; 2]; 2];
+    for span in &*spans {
+        let (params_only, raw_only) = (!span.is_param, !span.is_raw);
+        if let Some(before) = furthest[usize::from(params_only)][usize::from(raw_only)]
+            && before.range.end > span.range.start
+        {
+            return Some((before, span));
+        }
+        for of_kind in furthest.iter_mut().take(1 + usize::from(span.is_param)) {
+            for reach in of_kind.iter_mut().take(1 + usize::from(span.is_raw)) {
+                if reach.is_none_or(|f| f.range.end < span.range.end) {
+                    *reach = Some(span);
+                }
             }
-        }
-        if furthest.is_none_or(|f| f.range.end < span.range.end) {
-            furthest = Some(span);
-        }
-        if span.is_param && furthest_param.is_none_or(|f| f.range.end < span.range.end) {
-            furthest_param = Some(span);
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes, whether a parameter, whether raw.
+    fn overlaps(spans: &[(Range<usize>, bool, bool)]) -> bool {
+        let span = |(range, is_param, is_raw): &(Range<usize>, bool, bool)| Span {
+            range: range.clone(),
+            tensor: 0,
+            is_param: *is_param,
+            is_raw: *is_raw,
+        };
+        overlap(&mut spans.iter().map(span).collect::<Vec<_>>()).is_some()
+    }
+
+    /// A safe view that reaches further does not hide a raw one from a safe parameter.
+    #[test]
+    fn the_longest_span_hides_no_other() {
+        let (raw, safe) = (true, false);
+        let (param, grad) = (true, false);
+        assert!(overlaps(&[(0..100, grad, raw), (10..200, grad, safe), (50..60, param, safe)]));
+        assert!(!overlaps(&[(0..40, grad, raw), (10..200, grad, safe), (50..60, param, safe)]));
+        assert!(overlaps(&[(0..10, param, raw), (1..200, grad, raw), (2..3, grad, raw)]));
+        assert!(!overlaps(&[(0..10, param, safe), (5..20, param, safe), (20..30, param, raw)]));
+    }
+
+    /// All pairs of short ranges among three, against comparing each with each.
+    #[test]
+    fn overlap_is_found_exactly() {
+        let mut seed = 1u64;
+        for _ in 0..20_000 {
+            let mut next = |n: u64| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 33) % n
+            };
+            let spans: Vec<_> = (0..2 + next(4))
+                .map(|_| {
+                    let start = next(12) as usize;
+                    (start..start + 1 + next(6) as usize, next(2) == 0, next(2) == 0)
+                })
+                .collect();
+            let pairs = spans.iter().enumerate().flat_map(|(i, a)| spans[..i].iter().map(move |b| (a, b)));
+            let expected = pairs
+                .filter(|((_, a_param, a_raw), (_, b_param, b_raw))| (*a_param || *b_param) && (*a_raw || *b_raw))
+                .any(|((a, ..), (b, ..))| a.start < b.end && b.start < a.end);
+            assert_eq!(overlaps(&spans), expected, "{spans:?}");
+        }
+    }
 }

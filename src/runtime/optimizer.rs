@@ -3,11 +3,11 @@
 use super::builder::Matcher;
 use super::error::Error;
 use super::hyper::{self, HyperValue, Hypers};
-use super::memory::{Span, overlap};
+use super::memory::{Disjoint, Span, disjoint};
 use super::plans::{Compiled, CompiledSweep, Engine, Plans, outcomes};
 use super::rule::Rule;
 use super::state::{State, StateValues};
-use super::tensor::{Erase, GradData, Key, ParamData, Tensor, TensorId};
+use super::tensor::{Erase, GradElements, Key, ParamElements, Tensor, TensorId};
 use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, Program, StateId};
 use crate::ir::region::{Level, Outside, Region};
 use crate::ir::step::{Array, Source};
@@ -15,9 +15,9 @@ use crate::ir::{
     Args, Arrays, Buffer, Column, Facts, Outcome, Scalar, Scalars, Storage, Uniforms, eval_step, lower_init,
 };
 use crate::schedule::{Advance, Driver};
-use ndarray::{ArrayViewD, ArrayViewMutD};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// A rule at work: hypers by group, state by tensor.
@@ -37,12 +37,22 @@ pub struct Optimizer {
     pub(super) groups: Vec<Group>,
     pub(super) model: Scope,
     pub(super) tensors: Vec<Slot>,
-    by_name: HashMap<String, u32>,
+    pub(super) by_name: HashMap<String, u32>,
     generation: u32,
     /// State that was loaded for tensors that have not been seen yet.
     pub(super) loaded: HashMap<String, Loaded>,
     pub(super) plans: Plans,
     scratch: Scratch,
+}
+
+impl fmt::Debug for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Optimizer")
+            .field("rule", &self.rule.name())
+            .field("groups", &self.groups().collect::<Vec<_>>())
+            .field("tensors", &self.tensors.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Tensors with hypers of their own.
@@ -102,6 +112,10 @@ struct Scratch {
     registers: Vec<Scalar>,
     outcomes: Vec<Outcome>,
     stores: Vec<(StateId, f64)>,
+    /// What a run of the conditions has needed.
+    needed: Vec<bool>,
+    /// First values of states per tensor that conditions have read: the slot, the state and the value.
+    touched: Vec<(u32, StateId, f64)>,
     param_f32: Vec<f32>,
     param_f64: Vec<f64>,
     grad_f32: Vec<f32>,
@@ -133,10 +147,14 @@ struct UniformValues {
 }
 
 impl UniformValues {
-    /// The outputs of `region`, each rounded once.
-    fn set(&mut self, storage: Storage, region: &Region, registers: &[Scalar]) {
+    fn clear(&mut self) {
         self.f32.clear();
         self.f64.clear();
+    }
+
+    /// The outputs of `region`, each rounded once.
+    fn set(&mut self, storage: Storage, region: &Region, registers: &[Scalar]) {
+        self.clear();
         for output in &region.outputs {
             let Scalar::F64(x) = registers[output.index()] else { continue };
             match storage {
@@ -187,10 +205,22 @@ impl Group {
     }
 }
 
+impl Slot {
+    fn new(name: &str, shape: &[usize], storage: Storage, group: usize, rule: &Rule) -> Slot {
+        let states = vec![State::Absent; rule.program().states.len()];
+        Slot { name: name.to_string(), shape: shape.to_vec(), storage, group, t: 0, states, last_call: 0 }
+    }
+}
+
 impl Scope {
     fn new(program: &Program) -> Scope {
         let states = vec![None; program.states.len()];
         Scope { next: states.clone(), states, inputs: vec![None; program.inputs.len()] }
+    }
+
+    /// A state keeps its first value from the first step that reads it, unless that step stores another.
+    fn keep(&mut self, id: StateId, first_value: f64) {
+        self.next[id.index()].get_or_insert(first_value);
     }
 }
 
@@ -200,8 +230,9 @@ struct Sources<'a> {
     hypers: &'a Hypers,
     group: &'a Scope,
     model: &'a Scope,
+    /// The steps of the tensor, this one included.
     t: u64,
-    tensor: Option<&'a Slot>,
+    slot: &'a Slot,
     inputs: &'a [(&'a str, f64)],
 }
 
@@ -216,28 +247,31 @@ impl Sources<'_> {
             Source::S | Source::Base => Scalar::F64(f64::NAN),
             Source::T => Scalar::F64(self.t as f64),
             Source::Input(id) => Scalar::F64(self.input(id).unwrap_or(f64::NAN)),
-            Source::State(id) => {
-                let state = match self.rule.program().states[id.index()].extent {
-                    Extent::Model => self.model.states[id.index()],
-                    Extent::Group => self.group.states[id.index()],
-                    Extent::Tensor | Extent::Element => self.tensor.and_then(|slot| slot.states[id.index()].scalar()),
-                };
-                Scalar::F64(state.unwrap_or_else(|| first_scalar(self.rule.program(), id, self.hypers)))
-            }
+            Source::State(id) => Scalar::F64(self.state(id).unwrap_or_else(|| self.first_value(id))),
         }
     }
 
-    /// An input: what the host gave, else its default.
+    /// A scalar state as it is before the step; `None` if nothing has touched it yet.
+    fn state(&self, id: StateId) -> Option<f64> {
+        match self.rule.program().states[id.index()].extent {
+            Extent::Model => self.model.states[id.index()],
+            Extent::Group => self.group.states[id.index()],
+            Extent::Tensor | Extent::Element => self.slot.states[id.index()].scalar(),
+        }
+    }
+
+    /// The first value of a scalar state: it depends on hypers and on the parameter's type alone.
+    fn first_value(&self, id: StateId) -> f64 {
+        let program = self.rule.program();
+        let facts = Facts { storage: self.slot.storage, math: crate::ir::Math::Strict, outcomes: Vec::new() };
+        let mut scalars = scalars_of(program, self.hypers);
+        eval_step(&lower_init(program, id, &facts), &mut Arrays::default(), &mut scalars);
+        scalars.states.get(&id).copied().unwrap_or(f64::NAN)
+    }
+
+    /// An input: what the host gave last, else its default.
     fn input(&self, id: InputId) -> Option<f64> {
-        self.given(id).or_else(|| {
-            let code = self.rule.input_default(id.index())?;
-            let mut registers = Vec::new();
-            code.run((Level::Model, Level::Tensor), &mut registers, self, |_, _| ());
-            match registers[code.outputs[0].index()] {
-                Scalar::F64(x) => Some(x),
-                Scalar::Bool(_) => None,
-            }
-        })
+        self.given(id).or_else(|| self.hypers.input_default(id.index()))
     }
 
     /// What the host gave.
@@ -247,7 +281,7 @@ impl Sources<'_> {
             Extent::Model => self.model.inputs[id.index()],
             Extent::Group => self.group.inputs[id.index()],
             Extent::Tensor | Extent::Element => {
-                self.inputs.iter().find(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
+                self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
             }
         }
     }
@@ -272,16 +306,7 @@ fn sources_of<'a>(
 ) -> Sources<'a> {
     let group = &groups[slot.group];
     let (hypers, group) = (&group.hypers, &group.scope);
-    Sources { rule, hypers, group, model, t: slot.t + 1, tensor: Some(slot), inputs: &tensor.inputs }
-}
-
-/// The first value of a scalar state: it depends on hypers alone.
-fn first_scalar(program: &Arc<Program>, id: StateId, hypers: &Hypers) -> f64 {
-    let facts = Facts { storage: Storage::F64, math: crate::ir::Math::Strict, outcomes: Vec::new() };
-    let step = lower_init(program, id, &facts);
-    let mut scalars = scalars_of(program, hypers);
-    eval_step(&step, &mut Arrays::default(), &mut scalars);
-    scalars.states.get(&id).copied().unwrap_or(f64::NAN)
+    Sources { rule, hypers, group, model, t: slot.t + 1, slot, inputs: &tensor.inputs }
 }
 
 /// The hypers of a group as the evaluator of steps takes them.
@@ -338,11 +363,18 @@ impl Optimizer {
 
     /// What the plan is made for that step `t` of a tensor of the group `default` takes, if scalar states have their
     /// first values and inputs their defaults, else 0.
-    pub(crate) fn facts(&self, storage: Storage, t: u64) -> Facts {
+    ///
+    /// ```
+    /// use updraft::{Outcome, Rule, Storage};
+    /// let opt = Rule::shipped("adam")?.optimizer().set("weight_decay", 0.1)?.build()?;
+    /// assert_eq!(opt.facts(Storage::F32, 1).outcomes, [Outcome::False, Outcome::True]); // maximize, weight_decay != 0
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn facts(&self, storage: Storage, t: u64) -> Facts {
         let group = &self.groups[self.groups.len() - 1];
         let (empty, rule) = (Scope::new(self.rule.program()), &self.rule);
-        let sources =
-            Sources { rule, hypers: &group.hypers, group: &empty, model: &empty, t, tensor: None, inputs: &[] };
+        let slot = &Slot::new("", &[], storage, self.groups.len() - 1, rule);
+        let sources = Sources { rule, hypers: &group.hypers, group: &empty, model: &empty, t, slot, inputs: &[] };
         let read = |source| match source {
             Source::Input(id) => Scalar::F64(sources.input(id).unwrap_or(0.0)),
             source => sources.get(source),
@@ -357,6 +389,23 @@ impl Optimizer {
     /// The names of the groups, in the order in which they are tried.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().map(|group| group.name.as_str())
+    }
+
+    /// How many plans have been compiled so far. It grows where a step needs other code than those before it (a condition
+    /// came out differently, a tensor has another type), never because a hyper has another value.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().build()?;
+    /// for lr in [0.1, 0.01] {
+    ///     opt.set("lr", lr)?;
+    ///     opt.step(&mut [Tensor::new("w", &mut [1.0f32], &[0.5])])?;
+    /// }
+    /// assert_eq!(opt.compiled_plans(), 1);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn compiled_plans(&self) -> u64 {
+        self.plans.made
     }
 
     // Hypers and inputs.
@@ -473,10 +522,19 @@ impl Optimizer {
         }
     }
 
-    /// A state of a tensor (one per group or model: the value that the tensor sees); `None` if no plan has touched it.
+    /// A state of a tensor (one per group or model: the value that the tensor sees); `None` if no plan has touched it. Of a
+    /// tensor that was loaded and has not been seen since, only its own states are known.
     pub fn state(&self, tensor: &str, state: &str) -> Option<StateValues<'_>> {
         let id = self.rule.program().states.iter().position(|s| &*s.name == state)?;
-        let slot = &self.tensors[*self.by_name.get(tensor)? as usize];
+        let Some(index) = self.by_name.get(tensor) else {
+            let loaded = self.loaded.get(tensor)?;
+            return loaded
+                .states
+                .iter()
+                .find(|(state, ..)| state.index() == id)
+                .and_then(|(_, state, _)| state.values());
+        };
+        let slot = &self.tensors[*index as usize];
         match self.rule.program().states[id].extent {
             Extent::Model => self.model.states[id].map(StateValues::Scalar),
             Extent::Group => self.groups[slot.group].scope.states[id].map(StateValues::Scalar),
@@ -487,10 +545,12 @@ impl Optimizer {
     /// The bytes of all states.
     pub fn state_bytes(&self) -> usize {
         let tensors: usize = self.tensors.iter().flat_map(|slot| &slot.states).map(State::bytes).sum();
+        let unseen = self.loaded.iter().filter(|(name, _)| !self.by_name.contains_key(*name));
+        let unseen: usize = unseen.flat_map(|(_, loaded)| &loaded.states).map(|(_, state, _)| state.bytes()).sum();
         let scopes = self.groups.iter().map(|group| &group.scope).chain([&self.model]);
         let scalars: usize =
             scopes.flat_map(|scope| &scope.states).map(|state| if state.is_some() { 8 } else { 0 }).sum();
-        tensors + scalars
+        tensors + unseen + scalars
     }
 
     /// Forgets every tensor and every state. Hypers and groups stay.
@@ -511,25 +571,13 @@ impl Optimizer {
 
     fn add(&mut self, name: &str, shape: &[usize], storage: Storage) -> Result<u32, Error> {
         let group = self.groups.iter().position(|group| group.matcher.matches(name, shape)).unwrap_or(0);
-        let mut slot = Slot {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            storage,
-            group,
-            t: 0,
-            states: vec![State::Absent; self.rule.program().states.len()],
-            last_call: 0,
-        };
+        let mut slot = Slot::new(name, shape, storage, group, &self.rule);
         if let Some(loaded) = self.loaded.get(name) {
             slot.t = loaded.t;
             for (id, state, state_shape) in &loaded.states {
-                let state_storage = match state {
-                    State::F32(_) => Storage::F32,
-                    State::F64(_) => Storage::F64,
-                    State::Scalar(_) | State::Absent => {
-                        slot.states[id.index()] = state.clone();
-                        continue;
-                    }
+                let Some(state_storage) = state.storage() else {
+                    slot.states[id.index()] = state.clone();
+                    continue;
                 };
                 if state_shape != shape {
                     let (was, now) = (state_shape.clone(), shape.to_vec());
@@ -558,20 +606,23 @@ impl Optimizer {
     pub fn step(&mut self, tensors: &mut [Tensor<'_>]) -> Result<(), Error> {
         let known = self.tensors.len();
         self.scratch.call += 1;
-        let driven = self.groups.iter_mut().try_for_each(|group| group.drive(&self.rule));
-        let checked = driven.and_then(|()| self.identify(tensors)).and_then(|()| self.prepare(tensors));
-        if let Err(error) = checked {
-            self.groups.iter_mut().for_each(|group| group.undrive(&self.rule));
-            // Tensors that this call brought are forgotten again: they have taken no step.
-            for slot in self.tensors.drain(known..) {
-                self.by_name.remove(&slot.name);
+        let checked = self.groups.iter_mut().try_for_each(|group| group.drive(&self.rule));
+        let mut tensors = match checked.and_then(|()| self.check(tensors)) {
+            Ok(tensors) => tensors,
+            Err(error) => {
+                self.groups.iter_mut().for_each(|group| group.undrive(&self.rule));
+                // Tensors that this call brought are forgotten again: they have taken no step.
+                for slot in self.tensors.drain(known..) {
+                    self.by_name.remove(&slot.name);
+                }
+                return Err(error);
             }
-            return Err(error);
+        };
+        for (index, state, x) in self.scratch.touched.drain(..) {
+            self.tensors[index as usize].states[state.index()] = State::Scalar(x);
         }
-        for (index, tensor) in tensors.iter_mut().enumerate() {
-            tensor.param.resolve();
-            tensor.grad.resolve();
-            self.run(index, tensor);
+        for k in 0..tensors.tensors().len() {
+            self.run(k, &mut tensors);
         }
         if !self.loaded.is_empty() {
             self.loaded.retain(|name, _| !self.by_name.contains_key(name));
@@ -584,6 +635,16 @@ impl Optimizer {
         }
         self.groups.iter_mut().flat_map(|group| &mut group.drivers).for_each(Driver::commit);
         Ok(())
+    }
+
+    /// Everything that can fail. Nothing that lasts has changed if it does, but that tensors have become known.
+    fn check<'t, 'a>(&mut self, tensors: &'t mut [Tensor<'a>]) -> Result<Disjoint<'t, 'a>, Error> {
+        self.identify(tensors)?;
+        let (slots, known) = (&self.scratch.slots, &self.tensors);
+        let name = |k: usize| known[slots[k] as usize].name.clone();
+        let tensors = disjoint(tensors, &mut self.scratch.spans, name)?;
+        self.prepare(tensors.tensors())?;
+        Ok(tensors)
     }
 
     /// Finds the slot of each tensor, and holds the tensors to what is known.
@@ -629,11 +690,6 @@ impl Optimizer {
                 None => self.scratch.slots.push(index),
             }
         }
-        let (slots, known) = (&self.scratch.slots, &self.tensors);
-        let name = |index: usize| known[slots[index] as usize].name.clone();
-        if let Some((first, second)) = overlap(tensors, &mut self.scratch.spans, name) {
-            return Err(Error::Overlap { first, second });
-        }
         Ok(())
     }
 
@@ -643,6 +699,7 @@ impl Optimizer {
         self.scratch.used = 0;
         self.scratch.by_key.clear();
         self.scratch.work.clear();
+        self.scratch.touched.clear();
         for scope in self.groups.iter_mut().map(|group| &mut group.scope).chain([&mut self.model]) {
             scope.next.fill(None);
         }
@@ -679,18 +736,34 @@ impl Optimizer {
 
     /// The plan of a tensor: the conditions are computed, and the plan for their outcomes is found or compiled.
     fn choose(&mut self, k: usize, tensor: &Tensor<'_>) -> Result<Arc<Compiled>, Error> {
-        let mut registers = std::mem::take(&mut self.scratch.registers);
-        let slot = &self.tensors[self.scratch.slots[k] as usize];
+        let index = self.scratch.slots[k];
+        let slot = &self.tensors[index as usize];
         let storage = slot.storage;
         let conditions = self.rule.condition_code(storage);
         let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
-        for source in conditions.sources() {
-            self.require_input(source, &sources, &slot.name)?;
+        let Scratch { registers, outcomes: found, needed, touched, stores, .. } = &mut self.scratch;
+        conditions.run((Level::Model, Level::Tensor), registers, &sources, |_, _| ());
+        outcomes(self.rule.program(), conditions, registers, found);
+        // A condition in a block that is not taken reads nothing: neither inputs that were not given, nor states.
+        let reached = conditions.outputs.iter().zip(&*found).filter(|(_, outcome)| **outcome != Outcome::Unreached);
+        conditions.trace(reached.map(|(output, _)| *output), registers, needed);
+        stores.clear();
+        for source in conditions.needed_sources(needed) {
+            require_input(source, &sources)?;
+            match source {
+                Source::State(id) if sources.state(id).is_none() => stores.push((id, sources.first_value(id))),
+                _ => {}
+            }
         }
-        conditions.run((Level::Model, Level::Tensor), &mut registers, &sources, |_, _| ());
-        let mut found = std::mem::take(&mut self.scratch.outcomes);
-        outcomes(self.rule.program(), conditions, &registers, &mut found);
-        self.scratch.registers = registers;
+        let group = slot.group;
+        for (id, x) in stores.drain(..) {
+            match self.rule.program().states[id.index()].extent {
+                Extent::Model => self.model.keep(id, x),
+                Extent::Group => self.groups[group].scope.keep(id, x),
+                Extent::Tensor | Extent::Element => touched.push((index, id, x)),
+            }
+        }
+        let found = std::mem::take(found);
         let mut facts = Facts { storage, math: self.plans.math, outcomes: found };
         let plan = self.plans.get(self.rule.program(), &facts);
         self.scratch.outcomes = std::mem::take(&mut facts.outcomes);
@@ -719,28 +792,37 @@ impl Optimizer {
         stores.clear();
         let slot = &self.tensors[self.scratch.slots[k] as usize];
         let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
-        // A state keeps its first value from the first step that reads it, stored or not.
-        for source in plan.scalars.iter().chain([self.rule.condition_code(key.storage)]).flat_map(Region::sources) {
-            self.require_input(source, &sources, &slot.name)?;
-            if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
-                stores.push((id, x));
+        for source in plan.scalars.iter().flat_map(Region::sources) {
+            require_input(source, &sources)?;
+            match source {
+                Source::State(id) if sources.state(id).is_none() => stores.push((id, sources.first_value(id))),
+                _ => {}
             }
         }
+        let first_values = stores.len();
         if let Some(region) = &plan.scalars {
             region.run((Level::Model, Level::Steps), &mut registers, &sources, |id, x| stores.push((id, x)));
         }
-        for (id, x) in stores.drain(..) {
-            match self.rule.program().states[id.index()].extent {
-                Extent::Model => self.model.next[id.index()] = Some(x),
+        for (index, (id, x)) in stores.drain(..).enumerate() {
+            let scope = match self.rule.program().states[id.index()].extent {
+                Extent::Model => &mut self.model,
+                Extent::Group => &mut self.groups[key.group as usize].scope,
                 // Those of the tensor are its own affair: `run` sees to them.
-                Extent::Tensor | Extent::Element => {}
-                Extent::Group => self.groups[key.group as usize].scope.next[id.index()] = Some(x),
+                Extent::Tensor | Extent::Element => continue,
+            };
+            if index < first_values {
+                scope.keep(id, x);
+            } else {
+                scope.next[id.index()] = Some(x);
             }
         }
         self.scratch.stores = stores;
         let prepared = &mut self.scratch.prepared[index];
-        if let Some(region) = plan.scalars.as_ref().filter(|region| !region.has_tensor_level()) {
-            prepared.uniforms.set(key.storage, region, &registers);
+        match &plan.scalars {
+            // `run` sets them for each tensor.
+            Some(region) if region.has_tensor_level() => {}
+            Some(region) => prepared.uniforms.set(key.storage, region, &registers),
+            None => prepared.uniforms.clear(),
         }
         prepared.key = key;
         prepared.plan = plan;
@@ -758,51 +840,33 @@ impl Optimizer {
         }
         let slot = &self.tensors[self.scratch.slots[k] as usize];
         let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
-        region.sources().try_for_each(|source| self.require_input(source, &sources, &slot.name))
-    }
-
-    fn require_input(&self, source: Source, sources: &Sources<'_>, tensor: &str) -> Result<(), Error> {
-        let Source::Input(id) = source else { return Ok(()) };
-        if sources.input(id).is_some() {
-            return Ok(());
-        }
-        let input = &self.rule.program().inputs[id.index()];
-        Err(Error::MissingInput {
-            rule: self.rule.name().to_string(),
-            input: input.name.to_string(),
-            extent: input.extent.name(),
-            tensor: tensor.to_string(),
-        })
+        region.sources().try_for_each(|source| require_input(source, &sources))
     }
 
     /// Runs the plan of one tensor. Nothing can fail any more.
-    fn run(&mut self, k: usize, tensor: &mut Tensor<'_>) {
+    fn run(&mut self, k: usize, tensors: &mut Disjoint<'_, '_>) {
         let index = self.scratch.slots[k] as usize;
         let work = self.scratch.work[k] as usize;
         let plan = self.scratch.prepared[work].plan.clone();
-        let mut stores = std::mem::take(&mut self.scratch.stores);
         let slot = &self.tensors[index];
-        let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
-        let conditions = self.rule.condition_code(slot.storage);
-        let region = plan.scalars.as_ref().filter(|region| region.has_tensor_level());
-        // A state keeps its first value from the first step that reads it, stored or not.
-        let read = region.into_iter().chain([conditions]).filter(|code| code.has_tensor_level());
-        for source in read.flat_map(Region::sources) {
-            if let (Source::State(id), Scalar::F64(x)) = (source, sources.get(source)) {
-                if self.rule.program().states[id.index()].extent == Extent::Tensor {
-                    stores.push((id, x));
+        if let Some(region) = plan.scalars.as_ref().filter(|region| region.has_tensor_level()) {
+            let sources = sources_of(&self.rule, &self.groups, &self.model, slot, &tensors.tensors()[k]);
+            let Scratch { prepared, stores, .. } = &mut self.scratch;
+            stores.clear();
+            // A state keeps its first value from the first step that reads it, stored or not.
+            for source in region.sources() {
+                let Source::State(id) = source else { continue };
+                if self.rule.program().states[id.index()].extent == Extent::Tensor && sources.state(id).is_none() {
+                    stores.push((id, sources.first_value(id)));
                 }
             }
-        }
-        if let Some(region) = region {
-            let Prepared { registers, uniforms, .. } = &mut self.scratch.prepared[work];
+            let Prepared { registers, uniforms, .. } = &mut prepared[work];
             region.run((Level::Tensor, Level::Tensor), registers, &sources, |id, x| stores.push((id, x)));
             uniforms.set(slot.storage, region, registers);
+            for (id, x) in stores.drain(..) {
+                self.tensors[index].states[id.index()] = State::Scalar(x);
+            }
         }
-        for (id, x) in stores.drain(..) {
-            self.tensors[index].states[id.index()] = State::Scalar(x);
-        }
-        self.scratch.stores = stores;
         let slot = &mut self.tensors[index];
         if let Some(sweep) = &plan.sweep {
             let hypers = &self.groups[slot.group].hypers;
@@ -810,15 +874,36 @@ impl Optimizer {
             let Scratch { prepared, param_f32, param_f64, grad_f32, grad_f64, .. } = &mut self.scratch;
             let uniforms = prepared[work].uniforms.values(slot.storage);
             let run = SweepOfTensor { program, facts: &plan.facts, sweep, hypers, uniforms, states: &mut slot.states };
-            match (&mut tensor.param, &tensor.grad) {
-                (ParamData::F32(p), GradData::F32(g)) => run.run(p, g, param_f32, grad_f32),
-                (ParamData::F64(p), GradData::F64(g)) => run.run(p, g, param_f64, grad_f64),
-                // `identify` has seen to it that both are of one type, and `resolve` that neither is raw.
-                _ => {}
+            // `identify` has seen to it that parameter and gradient are of the slot's type.
+            match slot.storage {
+                Storage::F32 => {
+                    if let Some((p, g)) = tensors.elements::<f32>(k) {
+                        run.run(p, g, param_f32, grad_f32);
+                    }
+                }
+                Storage::F64 => {
+                    if let Some((p, g)) = tensors.elements::<f64>(k) {
+                        run.run(p, g, param_f64, grad_f64);
+                    }
+                }
             }
         }
         slot.t += 1;
     }
+}
+
+fn require_input(source: Source, sources: &Sources<'_>) -> Result<(), Error> {
+    let Source::Input(id) = source else { return Ok(()) };
+    if sources.input(id).is_some() {
+        return Ok(());
+    }
+    let input = &sources.rule.program().inputs[id.index()];
+    Err(Error::MissingInput {
+        rule: sources.rule.name().to_string(),
+        input: input.name.to_string(),
+        extent: input.extent.name(),
+        tensor: sources.slot.name.clone(),
+    })
 }
 
 /// One sweep over one tensor.
@@ -832,29 +917,37 @@ struct SweepOfTensor<'a> {
 }
 
 impl SweepOfTensor<'_> {
-    /// Runs over views of any layout: one that is not row-major is copied, and the parameter copied back.
+    /// Runs over any layout: what is not row-major is copied, and the parameter copied back.
     fn run<T: Erase>(
         self,
-        param: &mut ArrayViewMutD<'_, T>,
-        grad: &ArrayViewD<'_, T>,
+        param: ParamElements<'_, '_, T>,
+        grad: GradElements<'_, '_, T>,
         param_copy: &mut Vec<T>,
         grad_copy: &mut Vec<T>,
     ) {
-        let grad = match grad.as_slice() {
-            Some(slice) => slice,
-            None => {
-                grad_copy.clear();
-                grad_copy.extend(grad.iter().copied());
-                grad_copy
-            }
+        let grad = match grad {
+            GradElements::Slice(slice) => slice,
+            GradElements::View(view) => match view.as_slice() {
+                Some(slice) => slice,
+                None => {
+                    grad_copy.clear();
+                    grad_copy.extend(view.iter().copied());
+                    grad_copy
+                }
+            },
         };
-        if let Some(slice) = param.as_slice_mut() {
-            return self.run_slices(slice, grad);
+        match param {
+            ParamElements::Slice(slice) => self.run_slices(slice, grad),
+            ParamElements::View(view) => {
+                if let Some(slice) = view.as_slice_mut() {
+                    return self.run_slices(slice, grad);
+                }
+                param_copy.clear();
+                param_copy.extend(view.iter().copied());
+                self.run_slices(param_copy, grad);
+                view.iter_mut().zip(param_copy.iter()).for_each(|(to, from)| *to = *from);
+            }
         }
-        param_copy.clear();
-        param_copy.extend(param.iter().copied());
-        self.run_slices(param_copy, grad);
-        param.iter_mut().zip(param_copy.iter()).for_each(|(to, from)| *to = *from);
     }
 
     fn run_slices<T: Erase>(self, param: &mut [T], grad: &[T]) {
@@ -876,7 +969,8 @@ impl SweepOfTensor<'_> {
         }
         match Args::new(&self.sweep.kernel, buffers.into_iter().flatten(), self.uniforms) {
             Ok(mut args) => self.sweep.run(&mut args),
-            Err(error) => debug_assert!(false, "the arguments were made for this kernel: {error}"),
+            // A tensor that silently takes no step would be worse.
+            Err(error) => unreachable!("the arguments were made for this kernel: {error}"),
         }
     }
 }

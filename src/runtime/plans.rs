@@ -9,22 +9,15 @@ use crate::plan::{Phase, plan};
 use std::sync::Arc;
 
 /// What runs the kernels. All give the same bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Engine {
     /// Machine code; the evaluator where there is none to be had.
     #[cfg(feature = "jit")]
+    #[default]
     Jit,
     /// The evaluator.
+    #[cfg_attr(not(feature = "jit"), default)]
     Eval,
-}
-
-impl Default for Engine {
-    fn default() -> Engine {
-        #[cfg(feature = "jit")]
-        return Engine::Jit;
-        #[cfg(not(feature = "jit"))]
-        Engine::Eval
-    }
 }
 
 /// How many plans are kept.
@@ -38,7 +31,7 @@ pub(super) struct Plans {
     lanes: crate::codegen::Lanes,
     compiled: Vec<Arc<Compiled>>,
     /// Counts plans, to tell them apart.
-    made: u64,
+    pub(super) made: u64,
     /// Why the evaluator runs although machine code was asked for.
     pub(super) warning: Option<String>,
 }
@@ -72,8 +65,9 @@ impl CompiledSweep {
             Runner::Eval => eval_kernel(&self.kernel, args),
             #[cfg(feature = "jit")]
             Runner::Code(code) => {
-                let done = code.run(args);
-                debug_assert!(done.is_ok(), "the arguments were made for this kernel");
+                if let Err(error) = code.run(args) {
+                    unreachable!("the arguments were made for this kernel: {error}");
+                }
             }
         }
     }

@@ -189,9 +189,6 @@ impl Rule {
 
     /// The code of the conditions that select the plan.
     pub(crate) fn condition_code(&self, storage: Storage) -> &Region {
-        match storage {
-            Storage::F32 => &self.0.conditions[0],
-            Storage::F64 => &self.0.conditions[1],
-        }
+        &self.0.conditions[storage as usize]
     }
 }

@@ -42,6 +42,15 @@ impl State {
         if x.to_bits() == 0 { State::zeros(Storage::F64, len) } else { State::F64(vec![x; len]) }
     }
 
+    /// The type of its elements, if it has one value per element.
+    pub(super) fn storage(&self) -> Option<Storage> {
+        match self {
+            State::F32(_) => Some(Storage::F32),
+            State::F64(_) => Some(Storage::F64),
+            State::Absent | State::Scalar(_) => None,
+        }
+    }
+
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, State::Absent)
     }

@@ -95,6 +95,18 @@ impl<'a> Tensor<'a> {
     }
 }
 
+/// The elements of a parameter in a step.
+pub(super) enum ParamElements<'t, 'a, T> {
+    Slice(&'t mut [T]),
+    View(&'t mut ArrayViewMutD<'a, T>),
+}
+
+/// The elements of a gradient in a step.
+pub(super) enum GradElements<'t, 'a, T> {
+    Slice(&'t [T]),
+    View(&'t ArrayViewD<'a, T>),
+}
+
 impl ParamData<'_> {
     pub(super) fn shape(&self) -> &[usize] {
         match self {
@@ -137,8 +149,11 @@ pub trait Element: Erase {}
 
 /// What the runtime does with elements of each type.
 pub(super) trait Erase: Copy + 'static {
+    const STORAGE: Storage;
     fn param(view: ArrayViewMutD<'_, Self>) -> ParamData<'_>;
     fn grad(view: ArrayViewD<'_, Self>) -> GradData<'_>;
+    fn param_view<'t, 'a>(data: &'t mut ParamData<'a>) -> Option<&'t mut ArrayViewMutD<'a, Self>>;
+    fn grad_view<'t, 'a>(data: &'t GradData<'a>) -> Option<&'t ArrayViewD<'a, Self>>;
     fn buffer(slice: &[Self]) -> Buffer<'_>;
     fn buffer_mut(slice: &mut [Self]) -> Buffer<'_>;
     fn column(slice: &[Self]) -> Column;
@@ -149,12 +164,22 @@ macro_rules! element {
         impl Element for $ty {}
 
         impl Erase for $ty {
+            const STORAGE: Storage = Storage::$variant;
+
             fn param(view: ArrayViewMutD<'_, $ty>) -> ParamData<'_> {
                 ParamData::$variant(view)
             }
 
             fn grad(view: ArrayViewD<'_, $ty>) -> GradData<'_> {
                 GradData::$variant(view)
+            }
+
+            fn param_view<'t, 'a>(data: &'t mut ParamData<'a>) -> Option<&'t mut ArrayViewMutD<'a, $ty>> {
+                if let ParamData::$variant(view) = data { Some(view) } else { None }
+            }
+
+            fn grad_view<'t, 'a>(data: &'t GradData<'a>) -> Option<&'t ArrayViewD<'a, $ty>> {
+                if let GradData::$variant(view) = data { Some(view) } else { None }
             }
 
             fn buffer(slice: &[$ty]) -> Buffer<'_> {
@@ -231,5 +256,23 @@ impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> 
 impl<'a, T: Element, D: Dimension> From<ArrayView<'a, T, D>> for Grad<'a, T> {
     fn from(view: ArrayView<'a, T, D>) -> Grad<'a, T> {
         Grad(view.into_dyn())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Error, Rule};
+
+    /// `Tensor::new` takes two buffers of one type, so only the runtime itself could get this wrong.
+    #[test]
+    fn a_gradient_of_another_type_is_refused() {
+        let (mut p, g) = ([1.0f32; 3], [1.0f64; 3]);
+        let grad = Grad::from(&g).0;
+        let tensor = Tensor { grad: GradData::F64(grad), ..Tensor::new("w", &mut p, &[0.0; 3]) };
+        let mut opt = Rule::shipped("sgd").unwrap().optimizer().build().unwrap();
+        let error = opt.step(&mut [tensor]).unwrap_err();
+        assert!(matches!(error, Error::GradDtype { param: Storage::F32, grad: Storage::F64, .. }), "{error}");
+        assert_eq!((p, opt.steps("w")), ([1.0; 3], 0));
     }
 }

@@ -393,13 +393,7 @@ impl Outside for &Sources<'_> {
 
 impl Sources<'_> {
     fn default(&self, id: InputId) -> Option<f64> {
-        let code = self.part.rule.input_default(id.index())?;
-        let mut registers = Vec::new();
-        code.run((Level::Model, Level::Tensor), &mut registers, self, |_, _| ());
-        match registers[code.outputs[0].index()] {
-            Scalar::F64(x) => Some(x),
-            Scalar::Bool(_) => None,
-        }
+        self.part.hypers.input_default(id.index())
     }
 }
 
@@ -424,8 +418,16 @@ impl Part {
         let mut stored: smallvec::SmallVec<[(StateId, f64); 8]> = smallvec::SmallVec::new();
         let sources = Sources { part: self, s: s as f64, base, input, states };
         self.code.run(whole, registers, &sources, |id, x| stored.push((id, x)));
-        let missing = |id: InputId| sources.given(id).is_none() && sources.default(id).is_none();
-        if let Some(id) = self.code.depends_on_missing(registers, missing) {
+        // Of a selection only the side that was taken has to be there.
+        let missing = |source: &Source| matches!(source, Source::Input(id) if sources.given(*id).is_none() && sources.default(*id).is_none());
+        let mut read = None;
+        if self.code.sources().any(|source| missing(&source)) {
+            let wanted = self.code.outputs.iter().copied().chain(self.code.stored());
+            let mut needed = Vec::new();
+            self.code.trace(wanted, registers, &mut needed);
+            read = self.code.needed_sources(&needed).find(missing);
+        }
+        if let Some(Source::Input(id)) = read {
             let name = &self.rule.program().inputs[id.index()].name;
             let reason = format!("it needs the input `{name}` of the step just completed, which was not given");
             return Err(Error::ScheduleValue { schedule: self.rule.name().to_string(), step: s, reason });

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::data::{CLASSES, Digits, Split};
 use super::network::{Buffers, HIDDEN, Network, Place, backward, first_not_finite, forward, loss};
 use super::random::{Purpose, generator, shuffle};
-use crate::runtime::Optimizer;
+use crate::runtime::{Error, Optimizer};
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -339,7 +339,13 @@ fn train_epoch(
         clock.step += backward_done.elapsed();
 
         if let Err(error) = stepped {
-            return Err(TrainError::Step { rule: run.rule.clone(), step, message: error.to_string() });
+            let message = match error {
+                Error::MissingInput { input, .. } => format!(
+                    "it reads the input `{input}`, and the trainer gives no inputs; give it a default in the rule"
+                ),
+                error => error.to_string(),
+            };
+            return Err(TrainError::Step { rule: run.rule.clone(), step, message });
         }
         run.losses.push(loss);
         total += loss * chosen.len() as f64;

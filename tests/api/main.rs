@@ -1,0 +1,78 @@
+//! The promises of the runtime, each through the public API: hypers and groups, tensors of every layout, states and
+//! inputs of every extent, errors that change nothing, and state files from which work goes on as if never interrupted.
+
+mod conditions;
+mod errors;
+mod groups;
+mod hypers;
+mod inputs;
+mod plans;
+mod raw;
+mod resume;
+mod state_files;
+mod states;
+mod tensors;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use updraft::{Optimizer, Rule};
+
+fn rule(text: &str) -> Rule {
+    Rule::parse("r", &format!("optimizer r\n{text}")).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+fn optimizer(text: &str) -> Optimizer {
+    rule(text).optimizer().build().unwrap()
+}
+
+/// A path that no other test uses; the file is removed when it is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let file = format!("updraft-api-{}-{number}-{name}.safetensors", std::process::id());
+        Scratch(std::env::temp_dir().join(file))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Everything that an optimizer keeps, as the bytes of its state file.
+fn bytes(opt: &Optimizer, name: &str) -> Vec<u8> {
+    let file = Scratch::new(name);
+    opt.save(&file.0).unwrap();
+    std::fs::read(&file.0).unwrap()
+}
+
+/// Reproducible values in (-2, 2).
+fn values(seed: u64, len: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 51) as f64 - 2.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn values_f32(seed: u64, len: usize) -> Vec<f32> {
+    values(seed, len).into_iter().map(|x| x as f32).collect()
+}
+
+/// An optimizer is handed between threads and shared by them.
+#[test]
+fn optimizers_are_send_and_sync() {
+    fn holds<T: Send + Sync>() {}
+    holds::<Optimizer>();
+    holds::<Rule>();
+    holds::<updraft::Error>();
+    holds::<updraft::OptimizerBuilder>();
+    holds::<updraft::Selector>();
+}

@@ -1,0 +1,189 @@
+//! Going on from a state file gives the bits of never having stopped.
+
+use crate::{Scratch, bytes, optimizer, rule, values};
+use updraft::{Optimizer, Rule, SHIPPED, StateValues, Storage, Tensor};
+
+/// Names that a file format might stumble over.
+const NAMES: [&str; 8] = ["w", "a/b/t", "@default", "with space", "", "größe λ✓", "\"quoted\\\"\n", "t"];
+const SHAPES: [&[usize]; 8] = [&[3], &[2, 3], &[], &[0], &[5], &[1, 4, 2], &[2], &[17]];
+
+/// Some tensors of both types, with parameters of their own.
+#[derive(Clone, PartialEq, Debug)]
+struct Model {
+    narrow: Vec<ndarray::ArrayD<f32>>,
+    wide: Vec<ndarray::ArrayD<f64>>,
+}
+
+impl Model {
+    fn new() -> Model {
+        let array = |i: usize, seed| {
+            let len = SHAPES[i].iter().product();
+            ndarray::ArrayD::from_shape_vec(SHAPES[i], values(seed, len)).unwrap()
+        };
+        Model {
+            narrow: (0..8).map(|i| array(i, i as u64).mapv(|x| x as f32)).collect(),
+            wide: (0..8).map(|i| array(i, 50 + i as u64)).collect(),
+        }
+    }
+
+    /// One step; the tensors that `takes` names take part.
+    fn step(&mut self, opt: &mut Optimizer, k: u64, takes: impl Fn(usize) -> bool) {
+        let names: Vec<String> =
+            (0..16).map(|i| format!("{}{}", NAMES[i % 8], if i < 8 { "" } else { "64" })).collect();
+        let grad = |i: usize| {
+            let (shape, seed) = (SHAPES[i % 8], 1000 + 100 * k + i as u64);
+            ndarray::ArrayD::from_shape_vec(shape, values(seed, shape.iter().product())).unwrap()
+        };
+        let narrow: Vec<_> = (0..8).map(|i| grad(i).mapv(|x| x as f32)).collect();
+        let wide: Vec<_> = (8..16).map(grad).collect();
+        let narrow = self.narrow.iter_mut().zip(&narrow).zip(&names);
+        let wide = self.wide.iter_mut().zip(&wide).zip(&names[8..]);
+        let mut tensors: Vec<Tensor> = narrow
+            .map(|((p, g), name)| Tensor::new(name, p, g))
+            .chain(wide.map(|((p, g), name)| Tensor::new(name, p, g)))
+            .enumerate()
+            .filter(|(i, _)| takes(*i))
+            .map(|(_, tensor)| tensor)
+            .collect();
+        opt.step(&mut tensors).unwrap();
+    }
+}
+
+/// Steps, and in one run a state file in between, in each way of going on.
+fn compare(build: &dyn Fn() -> Optimizer, name: &str) {
+    let file = Scratch::new(name);
+    let (mut straight, mut model) = (build(), Model::new());
+    for k in 0..3 {
+        model.step(&mut straight, k, |i| k != 1 || i % 3 != 0);
+    }
+    straight.save(&file.0).unwrap();
+    let start = model.clone();
+    for k in 3..6 {
+        model.step(&mut straight, k, |_| true);
+    }
+    let end = bytes(&straight, name);
+
+    // Into a new optimizer, before any tensor is known.
+    let mut fresh = build();
+    // Into one that has gone elsewhere meanwhile.
+    let mut used = build();
+    let mut elsewhere = Model::new();
+    (0..5).for_each(|k| elsewhere.step(&mut used, 70 + k, |i| i != 5));
+    // Into one whose tensors are registered.
+    let mut registered = build();
+    registered.register("w", SHAPES[0], Storage::F32).unwrap();
+    for (opt, way) in [(&mut fresh, "new"), (&mut used, "used"), (&mut registered, "registered")] {
+        opt.load(&file.0).unwrap();
+        assert_eq!(bytes(opt, name), std::fs::read(&file.0).unwrap(), "{name}, {way}: the file again");
+        let mut resumed = start.clone();
+        for k in 3..6 {
+            resumed.step(opt, k, |_| true);
+        }
+        assert_eq!(resumed, model, "{name}, {way}");
+        assert_eq!(bytes(opt, name), end, "{name}, {way}: states");
+    }
+}
+
+#[test]
+fn every_shipped_rule_resumes_to_the_bit() {
+    for (name, _) in SHIPPED {
+        let rule = Rule::shipped(name).unwrap();
+        let build = || {
+            let mut builder = rule.optimizer();
+            // What makes for the most state.
+            for (hyper, value) in [("momentum", 0.9), ("weight_decay", 0.01)] {
+                if rule.hypers().any(|h| h.name == hyper) {
+                    builder = builder.set(hyper, value).unwrap();
+                }
+            }
+            for flag in ["nesterov", "centered"] {
+                if rule.hypers().any(|h| h.name == flag) {
+                    builder = builder.set(flag, true).unwrap();
+                }
+            }
+            builder.build().unwrap()
+        };
+        compare(&build, name);
+    }
+}
+
+#[test]
+fn states_of_every_extent_resume_to_the_bit() {
+    let rule = rule(
+        "hyper lr = 0.1\nstate m = p\nstate k per tensor = 1\nstate c per group = lr\nstate n per model = 0\n\n\
+         n += 0.3\nc = c*1.1 + n\nk = k*1.7 + c\nm = lerp(m, g, 0.25)\nif n > 1.4 { m *= 2 }\np -= lr*m*(k + c + n)*t\n",
+    );
+    let build = || rule.optimizer().group("of a@b/c", "*64", |g| g.set("lr", 0.03)).unwrap().build().unwrap();
+    compare(&build, "extents");
+}
+
+#[test]
+fn equal_states_give_equal_bytes() {
+    let build = || Rule::shipped("adam").unwrap().optimizer().build().unwrap();
+    let (mut forwards, mut backwards) = (build(), build());
+    let names: Vec<String> = (0..30).map(|i| format!("w{i}")).collect();
+    let step = |opt: &mut Optimizer, reverse: bool| {
+        let mut params = vec![[1.0f32; 3]; 30];
+        let mut tensors: Vec<Tensor> =
+            names.iter().zip(&mut params).map(|(name, p)| Tensor::new(name, p, &[0.5; 3])).collect();
+        if reverse {
+            tensors.reverse();
+        }
+        opt.step(&mut tensors).unwrap();
+    };
+    step(&mut forwards, false);
+    step(&mut backwards, true);
+    assert_eq!(bytes(&forwards, "forwards"), bytes(&backwards, "backwards"));
+    step(&mut forwards, false);
+    assert_ne!(bytes(&forwards, "forwards"), bytes(&backwards, "backwards"));
+}
+
+#[test]
+fn tensors_that_have_not_been_seen_since_loading_are_not_lost() {
+    let file = Scratch::new("unseen");
+    let text = "state m = 0\nstate k per tensor = 0\n\nm += g\nk += 1\np -= m*k\n";
+    let mut opt = optimizer(text);
+    let (mut a, mut b) = ([1.0f32; 2], [1.0f64; 3]);
+    for _ in 0..2 {
+        opt.step(&mut [Tensor::new("a", &mut a, &[0.5; 2]), Tensor::new("b", &mut b, &[0.25; 3])]).unwrap();
+    }
+    opt.save(&file.0).unwrap();
+    let mut resumed = optimizer(text);
+    resumed.load(&file.0).unwrap();
+    // What was loaded can be asked for before the tensor is seen.
+    assert_eq!((resumed.steps("a"), resumed.steps("b")), (2, 2));
+    assert_eq!(resumed.state("b", "m"), opt.state("b", "m"));
+    assert_eq!(resumed.state("b", "k"), Some(StateValues::Scalar(2.0)));
+    assert_eq!(resumed.state_bytes(), opt.state_bytes());
+    // `a` goes on, `b` has not come yet: a file written now holds both.
+    resumed.step(&mut [Tensor::new("a", &mut a.clone(), &[0.5; 2])]).unwrap();
+    resumed.save(&file.0).unwrap();
+    let mut again = optimizer(text);
+    again.load(&file.0).unwrap();
+    assert_eq!((again.steps("a"), again.steps("b")), (3, 2));
+    let mut c = b;
+    opt.step(&mut [Tensor::new("b", &mut b, &[0.25; 3])]).unwrap();
+    again.step(&mut [Tensor::new("b", &mut c, &[0.25; 3])]).unwrap();
+    assert_eq!(b, c);
+}
+
+#[test]
+fn a_loaded_state_of_another_shape_is_found_when_the_tensor_comes() {
+    let file = Scratch::new("late-shape");
+    let text = "state m = 0\n\nm += g\np -= m\n";
+    let mut opt = optimizer(text);
+    opt.step(&mut [Tensor::new("a", &mut [1.0f32; 2], &[0.5; 2])]).unwrap();
+    opt.save(&file.0).unwrap();
+    let mut resumed = optimizer(text);
+    resumed.load(&file.0).unwrap();
+    let before = bytes(&resumed, "late-shape-before");
+    let mut w = [1.0f32; 3];
+    let error = resumed.step(&mut [Tensor::new("a", &mut w, &[0.5; 3])]).unwrap_err();
+    assert!(matches!(&error, updraft::Error::ShapeChanged { was, now, .. } if *was == [2] && *now == [3]), "{error}");
+    let error = resumed.step(&mut [Tensor::new("a", &mut [1.0f64; 2], &[0.5; 2])]).unwrap_err();
+    assert!(matches!(error, updraft::Error::DtypeChanged { .. }), "{error}");
+    assert!(resumed.register("a", &[4], Storage::F32).is_err());
+    assert_eq!((w, bytes(&resumed, "late-shape-before")), ([1.0; 3], before));
+    resumed.step(&mut [Tensor::new("a", &mut [1.0f32; 2], &[0.5; 2])]).unwrap();
+    assert_eq!(resumed.steps("a"), 2);
+}

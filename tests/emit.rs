@@ -1,0 +1,128 @@
+//! The texts of every stage of every shipped rule, frozen: the default, and one per other outcome of each condition.
+//!
+//! They are equal on every host, and `updraft emit` prints exactly them. A changed snapshot is read before it is accepted.
+
+use std::fmt::Write as _;
+use updraft::check::program::{ConditionId, Program};
+use updraft::ir::lower;
+use updraft::plan::plan;
+use updraft::{EmitOptions, Facts, Outcome, Rule, SHIPPED, Stage, Storage, emit};
+
+/// The step at which the texts are printed, as on the command line.
+const T: u64 = 1000;
+
+fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots/emit");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// The facts in which condition `index` has another outcome than in `default`. What it stands in is taken, and what then
+/// stands in a block that is not taken is unreached.
+fn flipped(program: &Program, default: &Facts, index: usize) -> Facts {
+    let mut outcomes = default.outcomes.clone();
+    outcomes[index] = if outcomes[index] == Outcome::True { Outcome::False } else { Outcome::True };
+    let mut at = ConditionId(index as u32);
+    while let Some((parent, taken)) = program.conditions[at.index()].parent {
+        outcomes[parent.index()] = if taken { Outcome::True } else { Outcome::False };
+        at = parent;
+    }
+    for (index, condition) in program.conditions.iter().enumerate() {
+        let reached = condition.parent.is_none_or(|(parent, taken)| {
+            outcomes[parent.index()] == if taken { Outcome::True } else { Outcome::False }
+        });
+        match (reached, outcomes[index]) {
+            (false, _) => outcomes[index] = Outcome::Unreached,
+            (true, Outcome::Unreached) => outcomes[index] = Outcome::False,
+            _ => {}
+        }
+    }
+    Facts { outcomes, ..default.clone() }
+}
+
+/// Every plan that is frozen: the default, and one per other outcome.
+fn all_facts(rule: &Rule) -> Vec<Facts> {
+    let default = rule.optimizer().build().unwrap().facts(Storage::F32, T);
+    let others = (0..rule.program().conditions.len()).map(|index| flipped(rule.program(), &default, index));
+    let mut all: Vec<Facts> = Vec::new();
+    for facts in [default.clone()].into_iter().chain(others) {
+        if !all.contains(&facts) {
+            all.push(facts);
+        }
+    }
+    all
+}
+
+#[test]
+fn programs_are_frozen() {
+    for (name, _) in SHIPPED {
+        let rule = Rule::shipped(name).unwrap();
+        snapshot(&format!("{name}.program"), &emit(&rule, Stage::Program, &EmitOptions::default()).unwrap());
+    }
+}
+
+#[test]
+fn steps_are_frozen() {
+    for (name, _) in SHIPPED {
+        let rule = Rule::shipped(name).unwrap();
+        let mut text = String::new();
+        for facts in all_facts(&rule) {
+            let _ = writeln!(text, "{}", lower(rule.program(), &facts));
+        }
+        snapshot(&format!("{name}.step"), &text);
+    }
+}
+
+#[test]
+fn plans_are_frozen() {
+    for (name, _) in SHIPPED {
+        let rule = Rule::shipped(name).unwrap();
+        let mut text = String::new();
+        for facts in all_facts(&rule) {
+            let _ = writeln!(text, "{}", plan(&lower(rule.program(), &facts)));
+        }
+        snapshot(&format!("{name}.plan"), &text);
+    }
+}
+
+/// `emit` prints what is frozen.
+#[test]
+fn emit_prints_the_frozen_text() {
+    for (name, _) in SHIPPED {
+        let rule = Rule::shipped(name).unwrap();
+        let facts = rule.optimizer().build().unwrap().facts(Storage::F32, T);
+        let step = lower(rule.program(), &facts);
+        assert_eq!(emit(&rule, Stage::Step, &EmitOptions::default()).unwrap(), step.to_string());
+        assert_eq!(emit(&rule, Stage::Plan, &EmitOptions::default()).unwrap(), plan(&step).to_string());
+    }
+}
+
+/// The bytes that the best hand-written kernel would move, in f32 at the defaults.
+#[test]
+fn plans_move_the_fewest_bytes() {
+    for (name, set, bytes) in [
+        ("sgd", vec![], 12),
+        ("sgd", vec![("momentum", 0.9)], 20),
+        ("adagrad", vec![], 20),
+        ("adadelta", vec![], 28),
+        ("rmsprop", vec![], 20),
+        ("rmsprop", vec![("momentum", 0.9)], 28),
+        ("adam", vec![], 28),
+        ("adam", vec![("weight_decay", 0.1)], 28),
+        ("amsgrad", vec![], 36),
+        ("adamw", vec![], 28),
+        ("lion", vec![], 20),
+        ("rprop", vec![], 28),
+        ("signum", vec![], 20),
+        ("ftrl", vec![], 28),
+        ("adan", vec![], 44),
+        ("ademamix", vec![], 36),
+    ] {
+        let rule = Rule::shipped(name).unwrap();
+        let set = set.into_iter().map(|(hyper, x): (&str, f64)| (hyper.to_string(), x.into())).collect();
+        let text = emit(&rule, Stage::Plan, &EmitOptions { set, ..EmitOptions::default() }).unwrap();
+        assert!(text.ends_with(&format!("\n{bytes} bytes per element in all\n")), "{name} {text}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Where the operating system forbids executable memory, the evaluator gives the same bits, with one warning.
+//!
+//! The test runs itself again in a child process that forbids it to itself (`PR_SET_MDWE`, Linux 6.3).
+#![cfg(all(target_os = "linux", feature = "jit"))]
+#![allow(unsafe_code)]
+
+use std::process::Command;
+use updraft::{Engine, Rule, SHIPPED, Tensor};
+
+/// Says to `in_the_child` that it is in the child.
+const CHILD: &str = "UPDRAFT_TEST_WITHOUT_EXECUTABLE_MEMORY";
+
+/// `PR_SET_MDWE` and its `PR_MDWE_REFUSE_EXEC_GAIN`: no memory becomes executable from now on.
+fn forbid() -> std::io::Result<()> {
+    let (refuse, zero): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: this option of prctl takes integers and changes nothing but this process's right to executable memory.
+    match unsafe { libc::prctl(65, refuse, zero, zero, zero) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// The bits of some steps of every shipped rule in f32 and f64, one line a rule.
+fn lines(engine: Engine, warned: bool) -> Vec<String> {
+    let line = |name: &str| {
+        let mut opt = Rule::shipped(name).unwrap().optimizer().engine(engine).build().unwrap();
+        let (mut a, mut b) = ([1.0f32; 7], [-2.0f64; 5]);
+        let mut warnings = Vec::new();
+        for step in 0..8 {
+            let (ga, gb) = ([0.1 * (step - 3) as f32; 7], [0.3 - 0.1 * f64::from(step); 5]);
+            opt.step(&mut [Tensor::new("a", &mut a, &ga), Tensor::new("b", &mut b, &gb)]).unwrap();
+            warnings.extend(opt.warning().map(str::to_string));
+        }
+        assert_eq!(opt.engine(), engine);
+        // Several plans were refused, and there is one warning, which says why and what runs instead.
+        warnings.dedup();
+        assert_eq!(warnings.len(), usize::from(warned), "{name}: {warnings:?}");
+        assert!(
+            warnings.iter().all(|w| w.contains("memory") && w.contains("the evaluator runs instead")),
+            "{warnings:?}"
+        );
+        format!("bits of {name}: {:?} {:?}", a.map(f32::to_bits), b.map(f64::to_bits))
+    };
+    SHIPPED.iter().map(|(name, _)| line(name)).collect()
+}
+
+#[test]
+fn in_the_child() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    if let Err(error) = forbid() {
+        println!("skipped: this kernel cannot forbid executable memory ({error})");
+        return;
+    }
+    lines(Engine::Jit, true).iter().for_each(|line| println!("{line}"));
+}
+
+#[test]
+fn the_evaluator_takes_over() {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "in_the_child", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout);
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{text}\n{errors}");
+    if let Some(skipped) = text.lines().find(|line| line.contains("skipped: ")) {
+        println!("{skipped}");
+        return;
+    }
+    let found: Vec<&str> = text.lines().filter_map(|line| Some(&line[line.find("bits of ")?..])).collect();
+    assert_eq!(found, lines(Engine::Jit, false));
+    assert_eq!(found, lines(Engine::Eval, false));
+}
