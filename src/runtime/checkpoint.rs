@@ -129,24 +129,15 @@ impl Optimizer {
         Ok(in_order(bytes))
     }
 
-    /// Where each schedule is, as JSON: numbers by their bits, because states may be infinite.
+    /// Where each schedule is, as JSON.
     fn schedules_text(&self) -> String {
-        let bits = |x: &f64| format!("{:016x}", x.to_bits());
-        let mut groups = BTreeMap::new();
-        for group in self.groups.iter().filter(|group| !group.drivers.is_empty()) {
-            let drivers = group.drivers.iter().map(|driver| {
-                let parts: Vec<Vec<String>> =
-                    driver.memory.parts.iter().map(|states| states.iter().map(bits).collect()).collect();
-                let entry = serde_json::json!({
-                    "schedule": driver.schedule.to_string(),
-                    "s": driver.s,
-                    "value": driver.value.as_ref().map(bits),
-                    "states": parts,
-                });
-                (self.rule.program().hypers[driver.hyper].name.to_string(), entry)
-            });
-            groups.insert(group.name.clone(), drivers.collect::<BTreeMap<_, _>>());
-        }
+        let name = |driver: &Driver| self.rule.program().hypers[driver.hyper].name.to_string();
+        let groups: BTreeMap<&str, BTreeMap<String, serde_json::Value>> = self
+            .groups
+            .iter()
+            .filter(|group| !group.drivers.is_empty())
+            .map(|group| (&*group.name, group.drivers.iter().map(|driver| (name(driver), driver.saved())).collect()))
+            .collect();
         serde_json::to_string(&groups).unwrap_or_default()
     }
 

@@ -60,6 +60,7 @@ pub(super) struct Group {
     pub(super) name: String,
     matcher: Matcher,
     pub(super) hypers: Hypers,
+    /// In the order of their hypers.
     pub(super) drivers: Vec<Driver>,
     pub(super) scope: Scope,
 }
@@ -173,14 +174,19 @@ impl UniformValues {
 }
 
 impl Group {
-    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, drivers: Vec<Driver>, rule: &Rule) -> Group {
+    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, mut drivers: Vec<Driver>, rule: &Rule) -> Group {
+        drivers.sort_by_key(|driver| driver.hyper);
         Group { name, matcher, hypers, drivers, scope: Scope::new(rule.program()) }
     }
 
     /// Gives each hyper that a schedule drives its value for the step that is about to be taken.
     fn drive(&mut self, rule: &Rule) -> Result<(), Error> {
         let mut changed = false;
+        // In the order of the hypers: the default of one, which is its schedule's `base`, may use those before it.
         for driver in &mut self.drivers {
+            if changed {
+                self.hypers.evaluate(rule);
+            }
             let base = self.hypers.own(driver.hyper).as_f64().unwrap_or(f64::NAN);
             let value = driver.prepare(base)?;
             let hyper = &rule.program().hypers[driver.hyper];

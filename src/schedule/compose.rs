@@ -17,6 +17,10 @@ const PRODUCT: u8 = 2;
 const MAX_DEPTH: usize = 64;
 /// How many schedules may be joined.
 const MAX_PARTS: usize = 256;
+/// How long a text may be, in bytes.
+const MAX_LENGTH: usize = 1 << 16;
+/// How much of a text a message shows, in characters.
+const SHOWN: usize = 200;
 
 pub(super) fn write(expr: &Expr, least: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let binding = match expr {
@@ -48,7 +52,7 @@ pub(super) fn write(expr: &Expr, least: u8, f: &mut fmt::Formatter<'_>) -> fmt::
             write(b, binding + 1, f)?;
         }
         Expr::Part(part) => {
-            f.write_str(part.rule.program().file.name().trim_end_matches(".sched"))?;
+            f.write_str(&part.name)?;
             let set: Vec<String> =
                 part.hypers.settings(part.rule.program()).map(|(name, x)| format!("{name}={x}")).collect();
             if !set.is_empty() {
@@ -61,6 +65,9 @@ pub(super) fn write(expr: &Expr, least: u8, f: &mut fmt::Formatter<'_>) -> fmt::
 
 pub(super) fn parse(text: &str) -> Result<Schedule, Error> {
     let mut parser = Parser { text, rest: text, parts: 0 };
+    if text.len() > MAX_LENGTH {
+        return Err(parser.error(format!("it is {} bytes long; {MAX_LENGTH} are enough for any", text.len())));
+    }
     let expr = parser.then(0)?;
     parser.skip();
     if !parser.rest.is_empty() {
@@ -71,6 +78,11 @@ pub(super) fn parse(text: &str) -> Result<Schedule, Error> {
     Ok(Schedule(expr))
 }
 
+/// Whether a name is that of a file.
+pub(super) fn is_path(name: &str) -> bool {
+    name.contains(['/', '\\']) || name.ends_with(".sched")
+}
+
 struct Parser<'a> {
     text: &'a str,
     rest: &'a str,
@@ -79,7 +91,11 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn error(&self, reason: String) -> Error {
-        Error::ScheduleText { text: self.text.to_string(), reason }
+        let mut text: String = self.text.chars().take(SHOWN).collect();
+        if text.len() < self.text.len() {
+            text.push_str("...");
+        }
+        Error::ScheduleText { text, reason }
     }
 
     fn skip(&mut self) {
@@ -179,8 +195,7 @@ impl<'a> Parser<'a> {
             self.expect(")", &format!("to close `{name}(`"))?;
             return Ok(Expr::Join(join, Box::new(a), Box::new(b)));
         }
-        let is_path = name.contains(['/', '\\']) || name.ends_with(".sched");
-        let mut schedule = if is_path { Schedule::load(name)? } else { Schedule::shipped(name)? };
+        let mut schedule = if is_path(name) { Schedule::load(name)? } else { Schedule::shipped(name)? };
         if self.take("(") {
             while !self.take(")") {
                 let (hyper, value) = self.setting(name)?;

@@ -5,6 +5,11 @@
 
 use super::{Memory, Schedule, evaluate};
 use crate::runtime::Error;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// More steps than this are damage, and would overflow some day.
+const MAX_STEPS: u64 = u64::MAX / 2;
 
 /// What completes a step of a schedule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +18,15 @@ pub enum Advance {
     Step,
     /// Each call of [`Optimizer::end_epoch`](crate::Optimizer::end_epoch).
     Epoch,
+}
+
+impl Advance {
+    fn name(self) -> &'static str {
+        match self {
+            Advance::Step => "step",
+            Advance::Epoch => "epoch",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -102,28 +116,64 @@ impl Driver {
         *self = Driver::new(self.schedule.clone(), self.hyper, self.advance);
     }
 
+    /// Where the schedule is, for a state file. Numbers are written by their bits, because states may be infinite.
+    pub(crate) fn saved(&self) -> Value {
+        let bits = |x: &f64| format!("{:016x}", x.to_bits());
+        let parts: Vec<Vec<String>> =
+            self.memory.parts.iter().map(|states| states.iter().map(bits).collect()).collect();
+        let observed: BTreeMap<&str, String> = self.observed.iter().map(|(name, x)| (&**name, bits(x))).collect();
+        json!({
+            "schedule": self.schedule.to_string(),
+            "definition": self.schedule.definition(),
+            "advance": self.advance.name(),
+            "s": self.s,
+            "value": self.value.as_ref().map(bits),
+            "in_force": self.in_force.as_ref().map(bits),
+            "observed": observed,
+            "states": parts,
+        })
+    }
+
     /// Takes up where a state file says that the schedule was.
-    pub(crate) fn restore(&mut self, entry: &serde_json::Value) -> Result<(), String> {
-        let text = entry.get("schedule").and_then(|text| text.as_str()).unwrap_or_default();
-        if text != self.schedule.to_string() {
-            return Err(format!("the file was written with `{text}`, it is `{}` now", self.schedule));
+    pub(crate) fn restore(&mut self, entry: &Value) -> Result<(), String> {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        if text("schedule") != self.schedule.to_string() {
+            return Err(format!("the file was written with `{}`, it is `{}` now", text("schedule"), self.schedule));
         }
-        let number = |value: &serde_json::Value| {
+        if text("definition") != self.schedule.definition() {
+            return Err(format!("`{}` computes something else than when the file was written", self.schedule));
+        }
+        let (was, now) = (text("advance"), self.advance.name());
+        if was != now {
+            return Err(format!("it advanced with each {was} when the file was written, and does with each {now} now"));
+        }
+        let number = |value: &Value| {
             let bits = value.as_str().and_then(|bits| u64::from_str_radix(bits, 16).ok());
             bits.map(f64::from_bits).ok_or("a number cannot be read".to_string())
         };
-        self.s = entry.get("s").and_then(|s| s.as_u64()).ok_or("its step cannot be read")?;
-        self.value = match entry.get("value") {
-            None | Some(serde_json::Value::Null) => None,
-            Some(value) => Some(number(value)?),
+        let optional = |key: &str| match entry.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => number(value).map(Some),
         };
-        self.in_force = self.value;
-        let parts = entry.get("states").and_then(|parts| parts.as_array()).ok_or("its states cannot be read")?;
-        if parts.len() != self.memory.parts.len() {
+        let s = entry.get("s").and_then(Value::as_u64).filter(|s| *s <= MAX_STEPS);
+        self.s = s.ok_or("its step cannot be read")?;
+        self.value = optional("value")?;
+        self.in_force = optional("in_force")?;
+        let observed = entry.get("observed").and_then(Value::as_object).ok_or("what was observed cannot be read")?;
+        for (name, x) in observed {
+            self.observe(name, number(x)?);
+        }
+        let parts = entry.get("states").and_then(Value::as_array).ok_or("its states cannot be read")?;
+        let counts = self.schedule.states();
+        if parts.len() != counts.len() {
             return Err("it has another number of parts".to_string());
         }
-        for (states, saved) in self.memory.parts.iter_mut().zip(parts) {
+        for ((states, saved), count) in self.memory.parts.iter_mut().zip(parts).zip(counts) {
             let saved = saved.as_array().ok_or("its states cannot be read")?;
+            // A part that has not begun has none yet.
+            if !saved.is_empty() && saved.len() != count {
+                return Err(format!("a part has {} states where it has {count} now", saved.len()));
+            }
             *states = saved.iter().map(number).collect::<Result<_, _>>()?;
         }
         Ok(())

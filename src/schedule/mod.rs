@@ -16,6 +16,7 @@ pub(crate) use driver::Driver;
 pub use shipped::SHIPPED_SCHEDULES;
 
 use crate::check::program::{FileKind, InputId, StateId};
+use crate::check::without_docs_and_defaults;
 use crate::diagnostic::{CompileError, did_you_mean};
 use crate::ir::region::{Level, Outside, Region};
 use crate::ir::step::Source;
@@ -63,6 +64,8 @@ enum Join {
 /// One schedule file.
 #[derive(Clone, Debug)]
 struct Part {
+    /// What an expression calls it: a shipped schedule, or the path of a file.
+    name: String,
     rule: Rule,
     hypers: Hypers,
     /// Its value; stores change its states.
@@ -78,7 +81,7 @@ impl Schedule {
     /// [`Error::UnknownSchedule`].
     pub fn shipped(name: &str) -> Result<Schedule, Error> {
         match Shipped.find(FileKind::Schedule, name) {
-            Some(file) => Schedule::compile(file, &Shipped),
+            Some(file) => Schedule::compile(name.to_string(), file, &Shipped),
             None => {
                 let known = Shipped.stems(FileKind::Schedule);
                 let similar = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_string);
@@ -94,7 +97,12 @@ impl Schedule {
     pub fn load(path: impl AsRef<Path>) -> Result<Schedule, Error> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
-        Schedule::compile(SourceFile::new(path.to_string_lossy().into_owned(), text), &Beside::of(path))
+        let mut name = path.to_string_lossy().into_owned();
+        let file = SourceFile::new(name.clone(), text);
+        if !compose::is_path(&name) {
+            name.insert_str(0, "./");
+        }
+        Schedule::compile(name, file, &Beside::of(path))
     }
 
     /// Checks the text of a schedule called `name`.
@@ -108,14 +116,15 @@ impl Schedule {
     /// # Ok::<(), updraft::Error>(())
     /// ```
     pub fn parse(name: &str, text: &str) -> Result<Schedule, Error> {
-        Schedule::compile(SourceFile::new(name, text), &Shipped)
+        Schedule::compile(name.to_string(), SourceFile::new(name, text), &Shipped)
     }
 
-    fn compile(file: SourceFile, library: &dyn Library) -> Result<Schedule, Error> {
+    fn compile(name: String, file: SourceFile, library: &dyn Library) -> Result<Schedule, Error> {
         let rule = Rule::compile_kind(file, FileKind::Schedule, library)
             .map_err(|error: CompileError| Error::Compile(error))?;
         let inits: Vec<_> = rule.program().states.iter().map(|state| state.init).collect();
         let part = Part {
+            name,
             hypers: Hypers::new(&rule),
             code: lower_schedule(rule.program()),
             first: lower_scalars(rule.program(), &inits),
@@ -232,6 +241,27 @@ impl Schedule {
     pub fn run(&self) -> Result<ScheduleRun, Error> {
         self.check()?;
         Ok(ScheduleRun { memory: Memory::new(self), schedule: self.clone(), s: 0 })
+    }
+
+    /// How many states each part has, in the order in which they are written.
+    pub(crate) fn states(&self) -> Vec<usize> {
+        let mut counts = Vec::new();
+        each_part(&self.0, &mut |part| counts.push(part.rule.program().states.len()));
+        counts
+    }
+
+    /// What the names in its text stand for: the statements of each part and the values of its hypers. Two files of one
+    /// name differ here.
+    pub(crate) fn definition(&self) -> String {
+        let mut text = String::new();
+        each_part(&self.0, &mut |part| {
+            let program = part.rule.program();
+            text.push_str(&without_docs_and_defaults(program));
+            for (index, hyper) in program.hypers.iter().enumerate() {
+                text.push_str(&format!("{} = {}\n", hyper.name, part.hypers.value(index)));
+            }
+        });
+        text
     }
 
     /// Holds the hypers of each part to its intervals and `require`s.
@@ -351,8 +381,21 @@ fn evaluate_from(
             Ok(match join {
                 Join::Product => a * b,
                 Join::Sum => a + b,
-                Join::Min => a.min(b),
-                Join::Max => a.max(b),
+                // As everywhere else a NaN is kept: `f64::min` would drop it.
+                Join::Min => {
+                    if a < b || a.is_nan() {
+                        a
+                    } else {
+                        b
+                    }
+                }
+                Join::Max => {
+                    if a > b || a.is_nan() {
+                        a
+                    } else {
+                        b
+                    }
+                }
             })
         }
     }
