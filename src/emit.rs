@@ -145,7 +145,7 @@ impl Default for EmitOptions {
 pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, Error> {
     let mut builder = rule.optimizer().math(options.math);
     for (name, value) in &options.set {
-        builder = builder.set(name, *value)?;
+        builder = builder.set(name, value.clone())?;
     }
     let optimizer = builder.build()?;
     let program = rule.program();

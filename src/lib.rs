@@ -106,8 +106,10 @@ pub mod diagnostic;
 mod emit;
 mod files;
 pub mod ir;
+pub mod library;
 pub mod plan;
 pub mod runtime;
+pub mod schedule;
 mod source;
 pub mod syntax;
 #[cfg(feature = "cli")]
@@ -120,6 +122,7 @@ pub use runtime::{
     Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED, Selector,
     StateValues, Tensor, TensorId,
 };
+pub use schedule::{Advance, SHIPPED_SCHEDULES, Schedule, ScheduleRun};
 pub use source::{SourceFile, Span};
 
 /// The examples of the README are compiled and run with those of the documentation.

@@ -2,15 +2,33 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use updraft::check::check;
+use updraft::check::check_with;
 use updraft::diagnostic::{Color, Diagnostic, render_all};
+use updraft::library::{Beside, Library};
+use updraft::syntax::ast::FileKind;
 use updraft::{Code, Severity, SourceFile, syntax};
 
-/// All that is said about a file, errors and lints.
+/// All that is said about a file, errors and lints. What it calls is found beside it first.
 fn findings(file: &SourceFile) -> Vec<Diagnostic> {
-    match check(&syntax::parse(file)) {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/diagnostics").join(file.name());
+    match check_with(&syntax::parse(file), &Named(Beside::of(&beside))) {
         Ok(checked) => checked.lints,
         Err(errors) => errors,
+    }
+}
+
+/// Files whose names are shown without their folder.
+struct Named(Beside);
+
+impl Library for Named {
+    fn find(&self, kind: FileKind, stem: &str) -> Option<SourceFile> {
+        let file = self.0.find(kind, stem)?;
+        let name = file.name().rsplit(['/', '\\']).next().unwrap_or_default();
+        Some(SourceFile::new(name, file.text()))
+    }
+
+    fn stems(&self, kind: FileKind) -> Vec<String> {
+        self.0.stems(kind)
     }
 }
 
@@ -36,14 +54,15 @@ fn read(path: &std::path::Path) -> SourceFile {
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == "opt")).collect();
+    let is_rule = |path: &PathBuf| path.extension().is_some_and(|e| e == "opt" || e == "sched");
+    let mut files: Vec<PathBuf> = paths.filter(is_rule).collect();
     files.sort();
     files
 }
 
 #[test]
 fn messages_are_worth_reading() {
-    insta::glob!("diagnostics/*.opt", |path| insta::assert_snapshot!(drawn(&read(path))));
+    insta::glob!("diagnostics/*.{opt,sched}", |path| insta::assert_snapshot!(drawn(&read(path))));
 }
 
 /// Files for limits that no file of a sensible size exceeds.
@@ -116,9 +135,9 @@ fn explained_examples_have_what_they_explain_and_nothing_else() {
 
 #[test]
 fn shipped_rules_are_clean_and_formatted() {
-    let files = files("optimizers");
-    assert!(files.len() >= 23);
-    for path in files {
+    let (rules, schedules) = (files("optimizers"), files("optimizers/schedules"));
+    assert!(rules.len() >= 23 && schedules.len() >= 34, "{} and {}", rules.len(), schedules.len());
+    for path in rules.into_iter().chain(schedules) {
         let file = read(&path);
         assert_eq!(drawn(&file), "", "{}", file.name());
         assert_eq!(syntax::print(&syntax::parse(&file)).as_deref(), Some(file.text()), "{}", file.name());

@@ -163,6 +163,7 @@ impl<T: Real> Oracle<T> {
             inputs: self.program.inputs.iter().map(default).collect(),
             t: tensor.t + 1,
             states,
+            ..Scalars::default()
         }
     }
 
@@ -213,12 +214,7 @@ impl<T: Real> Oracle<T> {
             self.first_scalar(source, scalars);
         }
         let mut registers = Vec::new();
-        let source = |source: Source| match source {
-            Source::Hyper(id) | Source::Flag(id) => scalars.hypers[id.index()].unwrap(),
-            Source::Input(id) => Scalar::F64(scalars.inputs[id.index()]),
-            Source::T => Scalar::F64(scalars.t as f64),
-            Source::State(id) => Scalar::F64(scalars.states[&id]),
-        };
+        let source = |source: Source| scalars.source(source);
         conditions.run((Level::Model, Level::Tensor), &mut registers, source, |_, _| ());
         let mut found = Vec::new();
         outcomes(&self.program, &conditions, &registers, &mut found);

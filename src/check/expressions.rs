@@ -4,11 +4,15 @@
 //! [`Checker::build`], the one place that knows the rules of extents; inlining a `def` replays its nodes through it.
 
 use super::names::{self, Symbol};
-use super::program::{BinaryOp, Condition, ExprId, Extent, Function, HyperDefault, Node, NodeKind, Ty, Var};
+use super::program::{
+    BinaryOp, Condition, ExprId, Extent, FileKind, Function, Hyper, HyperDefault, HyperId, ListFn, ListRef, Node,
+    NodeKind, Ty, Var,
+};
 use super::{Checker, Elsewhere, MAX_OPERATIONS, Place, print};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
 use crate::syntax::ast::{self, Expr, ExprKind, UnaryOp};
+use std::sync::Arc;
 
 /// The largest literal exponent that is multiplied out.
 const MAX_POWER: f64 = 64.0;
@@ -64,7 +68,7 @@ impl Checker<'_> {
     }
 
     /// An expression as written, for a help that repeats it: without parentheses around it, and not too long.
-    fn text(&self, expr: &Expr) -> &str {
+    pub(super) fn text(&self, expr: &Expr) -> &str {
         let text = self.parsed.file.slice(without_parentheses(expr).span);
         if text.len() > 60 || text.contains(['\n', '#']) { "..." } else { text }
     }
@@ -86,10 +90,7 @@ impl Checker<'_> {
             }
             ExprKind::Bool(value) => self.build(NodeKind::Bool(*value), span),
             ExprKind::Name(name) => self.name(&name.text, span),
-            ExprKind::Index { list, .. } => {
-                self.not_available(span, &format!("a list such as `{}`", list.text));
-                None
-            }
+            ExprKind::Index { list, index } => self.index(list, index, span),
             ExprKind::Paren(inner) => self.expression(inner),
             ExprKind::Unary { op: UnaryOp::Neg, operand } => {
                 let operand = self.number(operand)?;
@@ -102,6 +103,9 @@ impl Checker<'_> {
             ExprKind::Power { base, exponent } => self.power(base, exponent, span),
             ExprKind::Chain { first, rest } => self.chain(first, rest),
             ExprKind::Compare { op, left, right } => {
+                if let Some(mode) = self.mode(*op, left, right, span) {
+                    return mode;
+                }
                 if let Some(help) = self.compares_conditions(*op, left, right) {
                     self.report(
                         Diagnostic::new(Code::NotANumber, span, "conditions are not compared, they are joined")
@@ -199,9 +203,23 @@ impl Checker<'_> {
                 if let Some(used) = self.uses.hypers.get_mut(id.index()) {
                     *used = true;
                 }
-                match self.program.hypers[id.index()].default {
+                match &self.program.hypers[id.index()].default {
                     HyperDefault::Number(_) => NodeKind::Hyper(id),
                     HyperDefault::Flag(_) => NodeKind::Flag(id),
+                    HyperDefault::Mode(modes) => {
+                        let help = format!("compare it: `{name} == {}`", modes.first().map_or("MODE", |mode| mode));
+                        let message = format!("`{name}` is one of several modes, not a value");
+                        let label = format!("is one of {}", modes.join(" | "));
+                        self.report(Diagnostic::new(Code::NotANumber, span, message).label(label).help(help));
+                        return None;
+                    }
+                    HyperDefault::List(_) => {
+                        let message = format!("`{name}` is a list, not a number");
+                        let help =
+                            format!("write `{name}[0]`, `count({name} <= x)`, `prod({name}, n)` or `len({name})`");
+                        self.report(Diagnostic::new(Code::NotANumber, span, message).label("a whole list").help(help));
+                        return None;
+                    }
                 }
             }
             Some((Symbol::State(id), _)) => NodeKind::Read(Var::State(id)),
@@ -219,6 +237,17 @@ impl Checker<'_> {
                 );
                 return None;
             }
+            None if self.program.kind == FileKind::Schedule => match name {
+                "s" => NodeKind::S,
+                "base" => NodeKind::Base,
+                "value" => NodeKind::Read(Var::Value),
+                "pi" => NodeKind::Number(std::f64::consts::PI),
+                "inf" => NodeKind::Number(f64::INFINITY),
+                _ => {
+                    self.unknown_name(name, span);
+                    return None;
+                }
+            },
             None => match name {
                 "p" => NodeKind::Read(Var::Param),
                 "g" => NodeKind::Read(Var::Grad),
@@ -240,7 +269,7 @@ impl Checker<'_> {
     }
 
     fn unknown_name(&mut self, name: &str, span: Span) {
-        if names::is_built_in(name) {
+        if names::is_built_in(name, self.program.kind) {
             let message = format!("`{name}` is a function, not a value");
             self.report(
                 Diagnostic::new(Code::UnknownName, span, message)
@@ -254,22 +283,53 @@ impl Checker<'_> {
         }
         // What may stand here, so that who follows the advice is not told off for it.
         let place = self.place;
+        let is_schedule = self.program.kind == FileKind::Schedule;
         let mut candidates = self.scopes.names(|symbol| match symbol {
             Symbol::Hyper(_) | Symbol::Param(_) => true,
             Symbol::State(_) | Symbol::Input(_) | Symbol::Local(_) => place == Place::Statement,
             Symbol::Def(_) | Symbol::Broken => false,
         });
-        candidates.extend(names::AVAILABLE_VALUES.iter().filter(|value| match **value {
+        candidates.extend(names::available_values(self.program.kind).iter().filter(|value| match **value {
             "p" => place.has_parameter(),
-            "g" => place == Place::Statement,
-            "t" => place.has_step(),
+            "g" | "value" => place == Place::Statement,
+            "t" | "s" | "base" => place.has_step(),
             // Who types `eps` means a number of the usual size.
             "epsilon" => place.has_epsilon() && name != "eps",
             _ => true,
         }));
-        let help = match did_you_mean(name, candidates) {
+        // Names of the other kind of file are too short to be taken for others.
+        let foreign = matches!(name, "s" | "base" | "value" | "p" | "g" | "t" | "epsilon");
+        let help = match did_you_mean(name, candidates).filter(|_| !foreign) {
             Some(similar) => format!("did you mean `{similar}`?"),
             None => match (name, place) {
+                _ if self.mode_of(name).is_some() => {
+                    let hyper = self.mode_of(name).unwrap_or_default();
+                    format!("it is a mode of `{hyper}`: write `{hyper} == {name}`")
+                }
+                ("s" | "base" | "value", _) if !is_schedule => {
+                    format!("only a schedule has `{name}`: `schedule NAME` in the first line")
+                }
+                ("epsilon", _) if is_schedule => "a schedule is computed in f64: write a number, such as `1e-8`".into(),
+                ("t" | "step" | "steps" | "iter" | "iteration" | "epoch" | "last_epoch", place)
+                    if is_schedule && place.has_step() =>
+                {
+                    "the completed steps are `s`".into()
+                }
+                ("lr" | "base_lr" | "p", place) if is_schedule && place.has_step() => {
+                    "the driven hyper's own value is `base`".into()
+                }
+                ("t" | "step" | "steps" | "iter" | "iteration" | "epoch" | "last_epoch", _) if is_schedule => {
+                    format!("the completed steps are `s`, which means nothing in {}", place.describe())
+                }
+                ("lr" | "base_lr" | "p", _) if is_schedule => {
+                    format!("the driven hyper's own value is `base`, which means nothing in {}", place.describe())
+                }
+                ("result" | "out" | "output" | "y", Place::Statement) if is_schedule => {
+                    "the result of a schedule is `value`".into()
+                }
+                ("g" | "grad" | "grads" | "gradient" | "dw" | "dx", _) if is_schedule => {
+                    "a schedule has no gradient; what was observed is an input: `input grad_norm_squared`".into()
+                }
                 ("step" | "steps" | "iter" | "iteration", place) if place.has_step() => {
                     "the steps so far, this one included, are `t`".into()
                 }
@@ -282,6 +342,9 @@ impl Checker<'_> {
                 }
                 ("eps", _) => "declare it above: `hyper eps = 1e-8 in [0, inf)`".into(),
                 ("e", _) => "write `exp(1)`".into(),
+                (_, Place::Statement) if is_schedule && self.is_schedule(name) => {
+                    format!("to call that schedule, write `{name}(at = s)`")
+                }
                 (_, Place::Statement) => {
                     format!("declare it: `hyper {name} = ...`, `state {name} = 0` or `let {name} = ...`")
                 }
@@ -294,6 +357,15 @@ impl Checker<'_> {
                 .label("not declared")
                 .help(help),
         );
+    }
+
+    /// The first hyper that has a mode of that name.
+    fn mode_of(&self, name: &str) -> Option<String> {
+        let has = |hyper: &&Hyper| match &hyper.default {
+            HyperDefault::Mode(modes) => modes.iter().any(|mode| **mode == *name),
+            _ => false,
+        };
+        self.program.hypers.iter().find(has).map(|hyper| hyper.name.to_string())
     }
 
     /// Reports a name that is declared, but not in force here. False: nothing declares it.
@@ -344,10 +416,6 @@ impl Checker<'_> {
         span: Span,
     ) -> Option<ExprId> {
         let name = &*function.text;
-        if let Some(arg) = args.iter().find_map(|arg| arg.name.as_ref()) {
-            self.not_available(arg.span, "an argument given by name");
-            return None;
-        }
         if let Some(per) = per {
             self.not_available(per.span, "a reduction (`per` in a call)");
             return None;
@@ -374,6 +442,9 @@ impl Checker<'_> {
 
     /// A call of a function of the language.
     fn built_in(&mut self, name: &str, args: &[ast::Arg], function: &ast::Ident, span: Span) -> Option<ExprId> {
+        if names::is_function(name) {
+            self.without_names(name, args)?;
+        }
         if name == "old" {
             return self.old(args, span);
         }
@@ -389,6 +460,9 @@ impl Checker<'_> {
             };
             return self.build(NodeKind::Call(built_in, args.into_iter().collect::<Option<_>>()?), span);
         }
+        if names::NAME_FUNCTIONS.contains(&name) {
+            return self.name_function(name, args, span);
+        }
         if names::REDUCTIONS.contains(&name) {
             self.not_available(span, &format!("the reduction `{name}`"));
             return None;
@@ -397,7 +471,7 @@ impl Checker<'_> {
             self.not_available(span, &format!("`{name}`"));
             return None;
         }
-        if names::VALUES.contains(&name) {
+        if names::values(self.program.kind).contains(&name) {
             let message = format!("`{name}` is a value, not a function");
             self.report(
                 Diagnostic::new(Code::UnknownFunction, function.span, message)
@@ -417,11 +491,28 @@ impl Checker<'_> {
             }
             return None;
         }
+        let is_schedule = self.program.kind == FileKind::Schedule;
+        if self.is_schedule(name) {
+            if is_schedule {
+                return self.call_schedule(function, args, span);
+            }
+            let message = format!("`{name}` is a schedule, which a rule does not call");
+            self.report(
+                Diagnostic::new(Code::UnknownFunction, function.span, message).label("a schedule").help(format!(
+                    "make the value a hyper, and attach the schedule to it: `--schedule lr={name}(...)`"
+                )),
+            );
+            return None;
+        }
+        let schedules = if is_schedule && self.place == Place::Statement { self.schedules() } else { Vec::new() };
         let mut candidates = self.scopes.names(|symbol| matches!(symbol, Symbol::Def(_)));
         candidates.extend(Function::NAMED.map(Function::name));
+        candidates.extend(schedules.iter().map(String::as_str));
+        candidates.extend(names::NAME_FUNCTIONS);
         if self.place == Place::Statement {
             candidates.push("old");
         }
+        let names_given = args.iter().any(|arg| arg.name.is_some());
         let help = match name {
             "ln" => "the natural logarithm is `log`".to_string(),
             "pow" | "power" => "a power is written `a^b`".to_string(),
@@ -432,6 +523,9 @@ impl Checker<'_> {
             "sgn" => "it is called `sign`".to_string(),
             _ => match did_you_mean(name, candidates) {
                 Some(similar) => format!("did you mean `{similar}`?"),
+                None if is_schedule && names_given => {
+                    "a schedule is found beside this file, or among the shipped ones: `updraft list`".to_string()
+                }
                 None => {
                     let params: Vec<String> = (1..=args.len()).map(|i| format!("x{i}")).collect();
                     let params = if params.len() == 1 { "x".to_string() } else { params.join(", ") };
@@ -439,10 +533,292 @@ impl Checker<'_> {
                 }
             },
         };
+        let message = match is_schedule && names_given {
+            true => format!("no schedule is called `{name}`"),
+            false => format!("no function is called `{name}`"),
+        };
+        self.report(Diagnostic::new(Code::UnknownFunction, function.span, message).label("not declared").help(help));
+        None
+    }
+
+    /// Reports arguments with names: only schedules take them. `None`: there are such.
+    fn without_names(&mut self, function: &str, args: &[ast::Arg]) -> Option<()> {
+        let Some(name) = args.iter().find_map(|arg| arg.name.as_ref()) else { return Some(()) };
+        let values: Vec<&str> = args.iter().map(|arg| self.text(&arg.value)).collect();
+        let help = format!("write `{function}({})`", values.join(", "));
         self.report(
-            Diagnostic::new(Code::UnknownFunction, function.span, format!("no function is called `{name}`"))
-                .label("not declared")
+            Diagnostic::new(Code::UnexpectedToken, name.span, "only the arguments of a schedule have names")
+                .label(format!("`{function}` is a function"))
                 .help(help),
+        );
+        None
+    }
+
+    /// A list hyper.
+    pub(super) fn list(&mut self, name: &ast::Ident) -> Option<ListRef> {
+        let (message, label, declared, help) = match self.scopes.find(&name.text) {
+            Some((Symbol::Hyper(id), declared)) => {
+                if let Some(used) = self.uses.hypers.get_mut(id.index()) {
+                    *used = true;
+                }
+                if matches!(self.program.hypers[id.index()].default, HyperDefault::List(_)) {
+                    return Some(ListRef::Hyper(id));
+                }
+                let help = format!("a list is declared `hyper {} = [1, 2]`", name.text);
+                (format!("`{}` is not a list", name.text), "a list is needed here", Some(declared), help)
+            }
+            Some((Symbol::Broken, _)) => return None,
+            Some((_, declared)) => {
+                let help = "only hypers are lists: `hyper NAME = [1, 2]`".to_string();
+                (format!("`{}` is not a list", name.text), "a list is needed here", Some(declared), help)
+            }
+            None if names::is_built_in(&name.text, self.program.kind) => {
+                let help = "only hypers are lists: `hyper NAME = [1, 2]`".to_string();
+                (format!("`{}` is not a list", name.text), "a list is needed here", None, help)
+            }
+            None => {
+                if self.named_elsewhere(&name.text, name.span) {
+                    return None;
+                }
+                let lists = self.scopes.names(|symbol| match symbol {
+                    Symbol::Hyper(id) => matches!(self.program.hypers[id.index()].default, HyperDefault::List(_)),
+                    _ => false,
+                });
+                let help = match did_you_mean(&name.text, lists) {
+                    Some(similar) => format!("did you mean `{similar}`?"),
+                    None => format!("declare it above: `hyper {} = [1, 2]`", name.text),
+                };
+                let message = format!("no list is called `{}`", name.text);
+                self.report(Diagnostic::new(Code::UnknownName, name.span, message).label("not declared").help(help));
+                return None;
+            }
+        };
+        let mut diagnostic = Diagnostic::new(Code::NotAllowedHere, name.span, message).label(label).help(help);
+        if let Some(declared) = declared {
+            diagnostic = diagnostic.also(declared, "declared here");
+        }
+        self.report(diagnostic);
+        None
+    }
+
+    /// `NAME[i]`
+    fn index(&mut self, list: &ast::Ident, index: &Expr, span: Span) -> Option<ExprId> {
+        let which = self.list(list);
+        let id = self.number(index);
+        if let (Some(_), Some(x)) = (which, literal(index).filter(|x| *x < 0.0 || x.fract() != 0.0)) {
+            let name = &list.text;
+            let help = match x {
+                x if x < 0.0 && x.fract() == 0.0 => format!("from the end, write `{name}[len({name}) - {}]`", -x),
+                _ => format!("the first element is `{name}[0]`"),
+            };
+            self.report(
+                Diagnostic::new(Code::NotAllowedHere, index.span, "an index is a whole number from 0 on")
+                    .label("no element has it")
+                    .help(help),
+            );
+            return None;
+        }
+        self.build(NodeKind::List(ListFn::Index, which?, Some(id?)), span)
+    }
+
+    /// The hyper of that name that is one of several modes, and those.
+    pub(super) fn mode_hyper(&self, name: &str) -> Option<(HyperId, Arc<[Arc<str>]>)> {
+        let Some((Symbol::Hyper(id), _)) = self.scopes.find(name) else { return None };
+        match &self.program.hypers[id.index()].default {
+            HyperDefault::Mode(modes) => Some((id, modes.clone())),
+            _ => None,
+        }
+    }
+
+    /// `NAME == MODE` for a hyper that is one of several modes; `None` if neither side is such a hyper.
+    fn mode(&mut self, op: ast::CompareOp, left: &Expr, right: &Expr, span: Span) -> Option<Option<ExprId>> {
+        let hyper = |this: &Self, expr: &Expr| match &without_parentheses(expr).kind {
+            ExprKind::Name(name) => this.mode_hyper(&name.text).map(|(id, modes)| (name.clone(), id, modes)),
+            _ => None,
+        };
+        let (hyper, other, turned) = match (hyper(self, left), hyper(self, right)) {
+            (Some(hyper), _) => (hyper, right, false),
+            (None, Some(hyper)) => (hyper, left, true),
+            (None, None) => return None,
+        };
+        let (name, id, modes) = hyper;
+        if let Some(used) = self.uses.hypers.get_mut(id.index()) {
+            *used = true;
+        }
+        let other = without_parentheses(other);
+        let position = match &other.kind {
+            ExprKind::Name(mode) => modes.iter().position(|known| *known == mode.text),
+            _ => None,
+        };
+        let Some(position) = position else {
+            let message = format!("`{}` is one of {}", name.text, modes.join(" | "));
+            let text = self.text(other);
+            let help = match did_you_mean(text, modes.iter().map(|mode| &**mode)) {
+                Some(similar) => format!("did you mean `{similar}`?"),
+                None => format!("compare it with one of them: `{} == {}`", name.text, modes[0]),
+            };
+            self.report(Diagnostic::new(Code::UnknownName, other.span, message).label("none of its modes").help(help));
+            return Some(None);
+        };
+        if turned {
+            let message = "in a comparison the hyper comes first, then its mode";
+            let help = format!("write `{} {} {}`", name.text, op.symbol(), modes[position]);
+            self.report(Diagnostic::new(Code::NotAllowedHere, span, message).label("the other way around").help(help));
+            return Some(None);
+        }
+        let is = self.build(NodeKind::IsMode(id, position as u32), span);
+        Some(match op {
+            ast::CompareOp::Eq => is,
+            ast::CompareOp::Ne => is.and_then(|is| self.build(NodeKind::Not(is), span)),
+            _ => {
+                let message = format!("modes have no order, so `{}` means nothing", op.symbol());
+                let help = format!("write `{0} == {1}` or `{0} != {1}`", name.text, modes[position]);
+                self.report(
+                    Diagnostic::new(Code::NotANumber, span, message)
+                        .label(format!("`{}` is one of {}", name.text, modes.join(" | ")))
+                        .help(help),
+                );
+                None
+            }
+        })
+    }
+
+    /// `count(NAME <= x)`, `prod(NAME, n)`, `len(NAME)`, `increasing(NAME)`, `given(NAME)`.
+    fn name_function(&mut self, name: &str, args: &[ast::Arg], span: Span) -> Option<ExprId> {
+        let params: &[&str] = match name {
+            "count" => &["LIST <= x"],
+            "prod" => &["LIST", "n"],
+            "given" => &["INPUT"],
+            _ => &["LIST"],
+        };
+        self.arity(name, params, args, span, None)?;
+        let first = without_parentheses(&args[0].value);
+        match name {
+            "count" => self.count_of_list(first, span),
+            "given" => self.given(first, span),
+            "prod" => {
+                let list = self.named_list(first);
+                let n = self.number(&args[1].value);
+                self.build(NodeKind::List(ListFn::Prod, list?, Some(n?)), span)
+            }
+            "len" => {
+                let list = self.named_list(first)?;
+                self.build(NodeKind::List(ListFn::Len, list, None), span)
+            }
+            _ => {
+                let list = self.named_list(first)?;
+                self.build(NodeKind::List(ListFn::Increasing, list, None), span)
+            }
+        }
+    }
+
+    /// `count(NAME <= x)`
+    fn count_of_list(&mut self, arg: &Expr, span: Span) -> Option<ExprId> {
+        let is_list = |this: &Self, expr: &Expr| match &without_parentheses(expr).kind {
+            ExprKind::Name(name) => match this.scopes.find(&name.text) {
+                Some((Symbol::Hyper(id), _)) => {
+                    matches!(this.program.hypers[id.index()].default, HyperDefault::List(_))
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        if let ExprKind::Compare { op, left, right } = &arg.kind {
+            if is_list(self, right) && !is_list(self, left) {
+                let (list, x) = (self.text(right), self.text(left));
+                let help = format!("write `count({list} {} {x})`", turned(*op).symbol());
+                self.report(
+                    Diagnostic::new(Code::NotAllowedHere, arg.span, "in `count` the list comes first")
+                        .label("the other way around")
+                        .help(help),
+                );
+                return None;
+            }
+            if is_list(self, left) || self.program.kind == FileKind::Schedule {
+                let (list, right) = (self.named_list(without_parentheses(left)), self.number(right));
+                return self.build(NodeKind::List(ListFn::Count(*op), list?, Some(right?)), span);
+            }
+        }
+        if is_list(self, arg) {
+            let list = self.text(arg);
+            let help = format!("for their number write `len({list})`, or compare: `count({list} <= x)`");
+            let message = "`count` counts the elements of a list that compare so";
+            self.report(
+                Diagnostic::new(Code::NotACondition, arg.span, message).label("this compares nothing").help(help),
+            );
+            return None;
+        }
+        // Of anything else, it is a reduction.
+        let id = self.condition(arg)?;
+        if self.program.kind != FileKind::Schedule && self.node(id).extent == Extent::Element {
+            self.not_available(span, "the reduction `count`");
+            return None;
+        }
+        let message = "`count` counts the elements of a list that compare so";
+        self.report(
+            Diagnostic::new(Code::NotAllowedHere, arg.span, message)
+                .label("this is about no list")
+                .help("write `count(LIST <= x)`; a list is declared `hyper LIST = [1, 2]`"),
+        );
+        None
+    }
+
+    /// `given(NAME)`
+    fn given(&mut self, arg: &Expr, span: Span) -> Option<ExprId> {
+        let ExprKind::Name(name) = &arg.kind else {
+            let message = "`given` takes the name of an input";
+            self.report(
+                Diagnostic::new(Code::NotAllowedHere, arg.span, message)
+                    .label("not a name")
+                    .help("write `given(NAME)`; an input is declared `input NAME`"),
+            );
+            return None;
+        };
+        let name = &name.text;
+        let (message, label, help, declared) = match self.scopes.find(name) {
+            Some((Symbol::Broken, _)) => return None,
+            Some((Symbol::Input(id), _)) => {
+                self.uses.inputs[id.index()] = true;
+                return self.build(NodeKind::Given(id), span);
+            }
+            Some((_, declared)) => {
+                let message = format!("`given` takes the name of an input, and `{name}` is none");
+                let help = "everything but an input has a value always: leave `given` out".to_string();
+                (message, "always has a value", help, Some(declared))
+            }
+            None if names::is_built_in(name, self.program.kind) => {
+                let message = format!("`given` takes the name of an input, and `{name}` is none");
+                (message, "always has a value", "leave `given` out".to_string(), None)
+            }
+            None => {
+                if self.named_elsewhere(name, arg.span) {
+                    return None;
+                }
+                let help = match did_you_mean(name, self.scopes.names(|symbol| matches!(symbol, Symbol::Input(_)))) {
+                    Some(similar) => format!("did you mean `{similar}`?"),
+                    None => format!("declare it above: `input {name}`"),
+                };
+                let message = format!("no input is called `{name}`");
+                self.report(Diagnostic::new(Code::UnknownName, arg.span, message).label("not declared").help(help));
+                return None;
+            }
+        };
+        let mut diagnostic = Diagnostic::new(Code::NotAllowedHere, arg.span, message).label(label).help(help);
+        if let Some(declared) = declared {
+            diagnostic = diagnostic.also(declared, "declared here");
+        }
+        self.report(diagnostic);
+        None
+    }
+
+    fn named_list(&mut self, expr: &Expr) -> Option<ListRef> {
+        if let ExprKind::Name(name) = &expr.kind {
+            return self.list(name);
+        }
+        self.report(
+            Diagnostic::new(Code::NotAllowedHere, expr.span, "the name of a list is needed here")
+                .label("not the name of a list")
+                .help("a list is declared `hyper NAME = [1, 2]`"),
         );
         None
     }
@@ -482,12 +858,13 @@ impl Checker<'_> {
     fn old(&mut self, args: &[ast::Arg], span: Span) -> Option<ExprId> {
         self.arity("old", &["x"], args, span, None)?;
         let arg = without_parentheses(&args[0].value);
+        let is_schedule = self.program.kind == FileKind::Schedule;
         let var = match &arg.kind {
             ExprKind::Name(name) => match (self.scopes.find(&name.text), &*name.text) {
                 (Some((Symbol::State(id), _)), _) => Some(Var::State(id)),
                 (Some((Symbol::Broken, _)), _) => return None,
-                (None, "p") => Some(Var::Param),
-                (None, "g") => Some(Var::Grad),
+                (None, "p") if !is_schedule => Some(Var::Param),
+                (None, "g") if !is_schedule => Some(Var::Grad),
                 _ => None,
             },
             _ => None,
@@ -503,12 +880,20 @@ impl Checker<'_> {
                     "a local begins in the step",
                     "give the value that it has now a name of its own, with another `let`".to_string(),
                 ),
+                NodeKind::S | NodeKind::Base => {
+                    ("this does not change within a step", format!("write `{}`", self.text(arg)))
+                }
+                NodeKind::Read(Var::Value) => {
+                    ("this begins in the step", "what is kept from step to step is a `state`".to_string())
+                }
+                _ if is_schedule => {
+                    ("this is a formula", "apply `old` to the states in it, each by its name".to_string())
+                }
                 _ => ("this is a formula", "apply `old` to the names in it: `old(p)`, `old(g)`".to_string()),
             };
+            let what = if is_schedule { "the name of a state" } else { "`p`, `g` or the name of a state" };
             self.report(
-                Diagnostic::new(Code::NotAllowedHere, arg.span, "`old` takes `p`, `g` or the name of a state")
-                    .label(label)
-                    .help(help),
+                Diagnostic::new(Code::NotAllowedHere, arg.span, format!("`old` takes {what}")).label(label).help(help),
             );
             return None;
         };
@@ -517,6 +902,7 @@ impl Checker<'_> {
 
     fn call_def(&mut self, index: usize, args: &[ast::Arg], function: &ast::Ident, span: Span) -> Option<ExprId> {
         self.uses.defs[index].2 = true;
+        self.without_names(&function.text, args)?;
         let params: Vec<String> = self.defs[index].params.iter().map(|p| p.to_string()).collect();
         let params: Vec<&str> = params.iter().map(String::as_str).collect();
         let declared = self.defs[index].span;
@@ -544,7 +930,7 @@ impl Checker<'_> {
                 // The first nodes of a template stand for its parameters.
                 self.build(NodeKind::Own(arg), self.node(arg).span)?
             } else {
-                self.build(remap(&node.kind, &map), node.span)?
+                self.build(remap(&node.kind, &|id| map[id.index()]), node.span)?
             };
             map.push(id);
         }
@@ -589,6 +975,7 @@ impl Checker<'_> {
         });
         let ty = match &kind {
             NodeKind::Bool(_) | NodeKind::Flag(_) | NodeKind::Not(_) | NodeKind::Compare(..) => Ty::Condition,
+            NodeKind::Given(_) | NodeKind::IsMode(..) | NodeKind::List(ListFn::Increasing, ..) => Ty::Condition,
             NodeKind::Binary(BinaryOp::And | BinaryOp::Or, ..) => Ty::Condition,
             NodeKind::If(_, a, _) | NodeKind::Own(a) => self.node(*a).ty,
             NodeKind::Call(function, _) => function.result(),
@@ -596,8 +983,25 @@ impl Checker<'_> {
             _ => Ty::Number,
         };
         match &mut kind {
-            NodeKind::Hyper(id) | NodeKind::Flag(id) => extent = self.program.hypers[id.index()].extent,
-            NodeKind::Input(id) => extent = self.program.inputs[id.index()].extent,
+            NodeKind::Hyper(id) | NodeKind::Flag(id) | NodeKind::IsMode(id, _) => {
+                extent = self.program.hypers[id.index()].extent;
+            }
+            NodeKind::List(function, list, operand) => {
+                if let ListRef::Hyper(id) = list {
+                    extent = extent.join(self.program.hypers[id.index()].extent);
+                }
+                if extent == Extent::Element {
+                    let operand = operand.map(|operand| self.node(operand).span);
+                    let mut diagnostic = Diagnostic::new(Code::ScalarOnly, span, "only scalars can ask a list")
+                        .help("compare or count with scalars, such as hypers and `t`");
+                    if let (Some(operand), true) = (operand, *function != ListFn::Len) {
+                        diagnostic = diagnostic.also(operand, "this differs per element");
+                    }
+                    self.report(diagnostic);
+                    return None;
+                }
+            }
+            NodeKind::Input(id) | NodeKind::Given(id) => extent = self.program.inputs[id.index()].extent,
             NodeKind::T | NodeKind::Epsilon => extent = Extent::Tensor,
             NodeKind::Read(var) | NodeKind::Old(var) => extent = self.program.var_extent(*var),
             NodeKind::Binary(BinaryOp::Rem, a, b) if extent == Extent::Element => {
@@ -670,6 +1074,7 @@ impl Checker<'_> {
     fn cost(&self, kind: &NodeKind) -> u64 {
         match kind {
             NodeKind::Neg(_) | NodeKind::Not(_) | NodeKind::Binary(..) | NodeKind::Compare(..) | NodeKind::If(..) => 1,
+            NodeKind::List(..) => 1,
             // sign, clamp and lerp are the longest.
             NodeKind::Call(..) => 4,
             NodeKind::Power(base, n) => {
@@ -762,8 +1167,11 @@ impl Checker<'_> {
             }
             NodeKind::Old(_) => ("`old`".into(), self.place == Statement),
             NodeKind::T => ("`t`".into(), self.place.has_step()),
+            NodeKind::S => ("`s`".into(), self.place.has_step()),
+            NodeKind::Base => ("`base`".into(), self.place.has_step()),
             NodeKind::Epsilon => ("`epsilon`".into(), self.place.has_epsilon()),
-            NodeKind::Input(id) => {
+            NodeKind::Read(Var::Value) => ("`value`".into(), self.place == Statement),
+            NodeKind::Input(id) | NodeKind::Given(id) => {
                 (format!("the input `{}`", self.program.inputs[id.index()].name), self.place == Statement)
             }
             _ => return Some(()),
@@ -773,6 +1181,7 @@ impl Checker<'_> {
         }
         let help = match self.place {
             HyperDefault | Require | InputDefault => "it may use numbers, hypers and functions of them",
+            Init if self.program.kind == FileKind::Schedule => "it may use numbers, hypers and functions of them",
             Init => "it may use `p`, numbers, hypers and functions of them",
             DefBody => "make it a parameter of the `def`, and pass it in the call",
             Statement => "",
@@ -783,15 +1192,26 @@ impl Checker<'_> {
     }
 }
 
-fn without_parentheses(mut expr: &Expr) -> &Expr {
+pub(super) fn without_parentheses(mut expr: &Expr) -> &Expr {
     while let ExprKind::Paren(inner) = &expr.kind {
         expr = inner;
     }
     expr
 }
 
+/// The comparison that says the same of its sides exchanged.
+fn turned(op: ast::CompareOp) -> ast::CompareOp {
+    match op {
+        ast::CompareOp::Lt => ast::CompareOp::Gt,
+        ast::CompareOp::Le => ast::CompareOp::Ge,
+        ast::CompareOp::Gt => ast::CompareOp::Lt,
+        ast::CompareOp::Ge => ast::CompareOp::Le,
+        same => same,
+    }
+}
+
 /// The value of a literal number, parenthesised and signed or not.
-fn literal(expr: &Expr) -> Option<f64> {
+pub(super) fn literal(expr: &Expr) -> Option<f64> {
     match &expr.kind {
         ExprKind::Number { value, .. } => Some(*value),
         ExprKind::Paren(inner) => literal(inner),
@@ -800,8 +1220,9 @@ fn literal(expr: &Expr) -> Option<f64> {
     }
 }
 
-fn remap(kind: &NodeKind, map: &[ExprId]) -> NodeKind {
-    let at = |id: &ExprId| map[id.index()];
+/// The same node over other operands.
+pub(super) fn remap(kind: &NodeKind, map: &dyn Fn(ExprId) -> ExprId) -> NodeKind {
+    let at = |id: &ExprId| map(*id);
     match kind {
         NodeKind::Neg(a) => NodeKind::Neg(at(a)),
         NodeKind::Not(a) => NodeKind::Not(at(a)),
@@ -811,6 +1232,7 @@ fn remap(kind: &NodeKind, map: &[ExprId]) -> NodeKind {
         NodeKind::Compare(op, a, b) => NodeKind::Compare(*op, at(a), at(b)),
         NodeKind::If(c, a, b) => NodeKind::If(at(c), at(a), at(b)),
         NodeKind::Call(function, args) => NodeKind::Call(*function, args.iter().map(at).collect()),
+        NodeKind::List(function, list, operand) => NodeKind::List(*function, *list, operand.as_ref().map(at)),
         leaf => leaf.clone(),
     }
 }

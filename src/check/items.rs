@@ -3,8 +3,8 @@
 use super::names::{self, Symbol};
 use super::program::{ExprId, HyperId, InputId, StateId};
 use super::program::{
-    Extent, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt, StmtKind,
-    Ty, Var, postorder,
+    Extent, FileKind, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt,
+    StmtKind, Ty, Var, postorder,
 };
 use super::{
     Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_HYPERS, MAX_STATES, Place, range, recursion,
@@ -46,6 +46,7 @@ impl Checker<'_> {
                 self.declaration(item);
             } else if let Some(stmt) = self.statement(item) {
                 first_statement = first_statement.or(Some(stmt.span));
+                self.program.body.append(&mut self.pending);
                 self.program.body.push(stmt);
             } else if !matches!(item.kind, ItemKind::Broken { .. }) {
                 first_statement = first_statement.or(Some(item.span));
@@ -109,12 +110,20 @@ impl Checker<'_> {
             );
             return None;
         }
-        if names::is_built_in(&name.text) {
+        if names::is_built_in(&name.text, self.program.kind) {
             let message = format!("`{}` is a name of the language", name.text);
             self.report(
                 Diagnostic::new(Code::ReservedName, name.span, message)
                     .label("reserved")
                     .help(format!("choose another name, such as `{}_`", name.text)),
+            );
+            return None;
+        }
+        if matches!(symbol, Symbol::Hyper(_)) && self.program.kind == FileKind::Schedule && &*name.text == "at" {
+            self.report(
+                Diagnostic::new(Code::ReservedName, name.span, "a call of a schedule gives it its step as `at`")
+                    .label("reserved for the step")
+                    .help("choose another name, such as `at_`"),
             );
             return None;
         }
@@ -140,6 +149,20 @@ impl Checker<'_> {
 
     /// The extent after `per`.
     fn extent(&mut self, per: Option<&Ident>, default: Extent, allowed: &[Extent], what: &str) -> Option<Extent> {
+        if self.program.kind == FileKind::Schedule {
+            if let Some(per) = per {
+                self.report(
+                    Diagnostic::new(
+                        Code::NotAllowedHere,
+                        per.span,
+                        "a schedule has one of everything: it knows no extents",
+                    )
+                    .label("there are no tensors here")
+                    .help(format!("remove `per {}`", per.text)),
+                );
+            }
+            return Some(Extent::Model);
+        }
         let Some(per) = per else { return Some(default) };
         let Some(extent) = Extent::ALL.into_iter().find(|e| e.name() == &*per.text) else {
             if ["matrix", "row", "col", "unit"].contains(&&*per.text) {
@@ -178,21 +201,16 @@ impl Checker<'_> {
         let extent = self.extent(per, Extent::Group, &[Extent::Model, Extent::Group], "a hyper");
         let range = interval.and_then(|interval| self.range(interval));
         let default = match value {
-            HyperValue::Modes(_) => {
-                self.not_available(item.span, "a hyper that is `one of` several modes");
-                None
+            HyperValue::Modes(modes) => {
+                self.no_interval(interval, "a mode", "one of those names");
+                Some(HyperDefault::Mode(self.modes(modes)))
             }
-            HyperValue::List(_) => {
-                self.not_available(item.span, "a hyper that is a list");
-                None
+            HyperValue::List(elements) => {
+                let range = range.as_ref().zip(interval.map(|interval| interval.span));
+                self.list_default(elements, range).map(HyperDefault::List)
             }
             HyperValue::Expr(Expr { kind: ExprKind::Bool(flag), .. }) => {
-                if let Some(interval) = interval {
-                    self.report(
-                        Diagnostic::new(Code::NotAllowedHere, interval.span, "a flag has no interval")
-                            .help("remove it: a flag is `true` or `false`"),
-                    );
-                }
+                self.no_interval(interval, "a flag", "`true` or `false`");
                 Some(HyperDefault::Flag(*flag))
             }
             HyperValue::Expr(expr) => self.hyper_default(expr, name).map(HyperDefault::Number),
@@ -201,8 +219,8 @@ impl Checker<'_> {
             self.declare(name, Symbol::Broken);
             return;
         };
-        if let (HyperDefault::Number(id), HyperValue::Expr(expr)) = (default, value) {
-            self.grows(id, extent, expr.span, &format!("the default of `{}`", name.text));
+        if let (HyperDefault::Number(id), HyperValue::Expr(expr)) = (&default, value) {
+            self.grows(*id, extent, expr.span, &format!("the default of `{}`", name.text));
         }
         if self.program.hypers.len() >= MAX_HYPERS {
             self.too_many_names(name, "hypers", MAX_HYPERS);
@@ -210,7 +228,7 @@ impl Checker<'_> {
         }
         let id = HyperId(self.program.hypers.len() as u32);
         self.declare(name, Symbol::Hyper(id));
-        let fixed = fixed.is_some() || matches!(default, HyperDefault::Flag(_));
+        let fixed = fixed.is_some() || matches!(default, HyperDefault::Flag(_) | HyperDefault::Mode(_));
         self.program.hypers.push(Hyper {
             name: name.text.clone(),
             doc: item.doc.clone(),
@@ -301,6 +319,71 @@ impl Checker<'_> {
         };
         self.report(Diagnostic::new(Code::EmptyInterval, interval.span, "no number is in this interval").help(help));
         None
+    }
+
+    fn no_interval(&mut self, interval: Option<&Interval>, what: &str, because: &str) {
+        if let Some(interval) = interval {
+            self.report(
+                Diagnostic::new(Code::NotAllowedHere, interval.span, format!("{what} has no interval"))
+                    .help(format!("remove it: {what} is {because}")),
+            );
+        }
+    }
+
+    /// The names of modes, each once.
+    fn modes(&mut self, modes: &[Ident]) -> Arc<[Arc<str>]> {
+        let mut first = BTreeMap::<Arc<str>, Span>::new();
+        let mut names = Vec::new();
+        for mode in modes {
+            if let Some(before) = first.get(&mode.text) {
+                let message = format!("the mode `{}` is there twice", mode.text);
+                self.report(
+                    Diagnostic::new(Code::DuplicateName, mode.span, message)
+                        .label("there again")
+                        .also(*before, "first here")
+                        .help("remove one"),
+                );
+                continue;
+            }
+            first.insert(mode.text.clone(), mode.span);
+            names.push(mode.text.clone());
+        }
+        names.into()
+    }
+
+    /// The elements of a list: numbers, each in the hyper's interval, if it has one.
+    fn list_default(&mut self, elements: &[Expr], range: Option<(&Range, Span)>) -> Option<Arc<[f64]>> {
+        let mut values = Vec::new();
+        for element in elements {
+            let Some(x) = super::expressions::literal(element) else {
+                self.report(
+                    Diagnostic::new(Code::NotAllowedHere, element.span, "the elements of a list are numbers")
+                        .label("not a number")
+                        .help("write them out: `[30, 60]`"),
+                );
+                return None;
+            };
+            if x.is_infinite() {
+                let text = self.parsed.file.slice(element.span);
+                self.report(
+                    Diagnostic::new(Code::LiteralOutOfRange, element.span, format!("{text} is too large for an f64"))
+                        .label("the greatest is about 1.8e308")
+                        .help("the elements of a list are finite"),
+                );
+                return None;
+            }
+            if let Some((range, interval)) = range.filter(|(range, _)| !range.contains(x)) {
+                let message = format!("the element {x} is not in {range}");
+                self.report(
+                    Diagnostic::new(Code::DefaultOutOfInterval, element.span, message)
+                        .also(interval, "the values that each may take")
+                        .help("change the element or the interval"),
+                );
+                return None;
+            }
+            values.push(x);
+        }
+        Some(values.into())
     }
 
     fn too_many_names(&mut self, name: &Ident, what: &str, limit: usize) {
@@ -431,7 +514,13 @@ impl Checker<'_> {
 
     fn statements(&mut self, block: &Block) -> Vec<Stmt> {
         self.scopes.enter();
-        let stmts = block.items.iter().filter_map(|item| self.statement(item)).collect();
+        let mut stmts = Vec::new();
+        for item in &block.items {
+            if let Some(stmt) = self.statement(item) {
+                stmts.append(&mut self.pending);
+                stmts.push(stmt);
+            }
+        }
         self.scopes.leave();
         stmts
     }
@@ -446,7 +535,9 @@ impl Checker<'_> {
             ItemKind::Assign { name, op, value } => self.assignment(item.span, name, *op, value),
             ItemKind::If { branches, otherwise } => self.branches(item.span, branches, otherwise.as_ref()),
             ItemKind::Broken { declares } => {
-                let new = |name: &&Ident| self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text);
+                let kind = self.program.kind;
+                let new =
+                    |name: &&Ident| self.scopes.find(&name.text).is_none() && !names::is_built_in(&name.text, kind);
                 if let Some(name) = declares.as_ref().filter(new) {
                     self.scopes.declare(name.text.clone(), Symbol::Broken, name.span);
                 }
@@ -560,17 +651,22 @@ impl Checker<'_> {
             Some((Symbol::Input(_), declared)) => Some(("an input", Some(declared))),
             Some((Symbol::Def(_), declared)) => Some(("a function", Some(declared))),
             Some((Symbol::Param(_), _)) | None => match &*name.text {
-                "p" => return Some(Var::Param),
-                "g" => return Some(Var::Grad),
-                other if names::is_built_in(other) => Some(("a name of the language", None)),
+                "value" if self.program.kind == FileKind::Schedule => return Some(Var::Value),
+                "p" if self.program.kind != FileKind::Schedule => return Some(Var::Param),
+                "g" if self.program.kind != FileKind::Schedule => return Some(Var::Grad),
+                other if names::is_built_in(other, self.program.kind) => Some(("a name of the language", None)),
                 _ => None,
             },
         };
         match what {
             Some((what, declared)) => {
-                let message = format!("`{}` is {what}: a rule does not change it", name.text);
-                let mut diagnostic = Diagnostic::new(Code::NotAssignable, name.span, message)
-                    .help("assign to `p`, `g`, a state or a local; `let NAME = ...` makes a local");
+                let who = if self.program.kind == FileKind::Schedule { "schedule" } else { "rule" };
+                let message = format!("`{}` is {what}: a {who} does not change it", name.text);
+                let mut diagnostic =
+                    Diagnostic::new(Code::NotAssignable, name.span, message).help(match self.program.kind {
+                        FileKind::Schedule => "assign to `value`, a state or a local; `let NAME = ...` makes a local",
+                        _ => "assign to `p`, `g`, a state or a local; `let NAME = ...` makes a local",
+                    });
                 if let Some(declared) = declared {
                     diagnostic = diagnostic.also(declared, "declared here");
                 }
@@ -581,7 +677,7 @@ impl Checker<'_> {
                     return None;
                 }
                 let mut candidates = self.scopes.names(|s| matches!(s, Symbol::State(_) | Symbol::Local(_)));
-                candidates.extend(["p", "g"]);
+                candidates.extend(names::assignable(self.program.kind).iter().copied());
                 let help = match did_you_mean(&name.text, candidates) {
                     Some(similar) => format!("did you mean `{similar}`? A new local is `let {} = ...`", name.text),
                     None if name.text.contains('.') => {
@@ -608,7 +704,7 @@ impl Checker<'_> {
         let declared = match var {
             Var::Local(id) => Some(self.program.locals[id.index()].span),
             Var::State(id) => Some(self.program.states[id.index()].span),
-            Var::Param | Var::Grad => None,
+            Var::Param | Var::Grad | Var::Value => None,
         };
         let wider = |extent: Extent| match var {
             Var::State(_) if extent == Extent::Element => {
@@ -652,16 +748,10 @@ impl Checker<'_> {
 
     fn branches(&mut self, span: Span, branches: &[Branch], otherwise: Option<&Block>) -> Option<Stmt> {
         let (first, rest) = branches.split_first()?;
-        if self.around.len() >= MAX_CONDITIONS_AROUND {
-            let message = format!("more than {MAX_CONDITIONS_AROUND} conditions stand around a statement");
-            self.report(
-                Diagnostic::new(Code::NestingTooDeep, first.cond.span, message)
-                    .label("one too many; each `else if` counts")
-                    .help("join conditions with `and` and `or`, or end the block and begin another `if`"),
-            );
-            return None;
-        }
+        self.stands_in_few_conditions(first.cond.span)?;
         let cond = self.condition(&first.cond).filter(|cond| self.count(*cond, first.cond.span));
+        // What the condition calls comes before the whole statement, not into its first block.
+        let before = std::mem::take(&mut self.pending);
         let header = Span { start: span.start.min(first.cond.span.start), end: first.cond.span.end };
         let extent = cond.map_or(Extent::Model, |id| self.node(id).extent);
         // A scalar condition is numbered before those inside it; it gives its number back if nothing inside concerns
@@ -687,6 +777,7 @@ impl Checker<'_> {
         };
         self.inside = outer;
         self.around.pop();
+        self.pending.splice(0..0, before);
         let cond = cond?;
         let kind = match outcome {
             Some(id) if self.concerns_elements(&then) || self.concerns_elements(&otherwise) => IfKind::Plan(id),
@@ -698,6 +789,20 @@ impl Checker<'_> {
             }
         };
         Some(Stmt { kind: StmtKind::If(kind, then, otherwise), span: header })
+    }
+
+    /// Whether there may be one more condition around the statements of a block. `None`: an error has been reported.
+    pub(super) fn stands_in_few_conditions(&mut self, span: Span) -> Option<()> {
+        if self.around.len() < MAX_CONDITIONS_AROUND {
+            return Some(());
+        }
+        let message = format!("more than {MAX_CONDITIONS_AROUND} conditions stand around a statement");
+        self.report(
+            Diagnostic::new(Code::NestingTooDeep, span, message)
+                .label("one too many; each `else if` counts")
+                .help("join conditions with `and` and `or`, or end the block and begin another `if`"),
+        );
+        None
     }
 
     /// Whether any of the statements, or a condition among them, does something for each element.

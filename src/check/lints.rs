@@ -5,7 +5,8 @@
 
 use super::Uses;
 use super::program::{
-    BinaryOp, ExprId, Extent, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
+    BinaryOp, ExprId, Extent, FileKind, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt,
+    StmtKind, Var,
 };
 use super::range::{ANY, Facts, Known, evaluate, examine};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
@@ -19,7 +20,9 @@ pub(super) fn lints(program: &Program, uses: &Uses, parsed: &Parsed) -> Vec<Diag
     unused_declarations(program, uses, parsed, &mut found);
     unused_values(program, &mut found);
     roots(program, &mut found);
-    zero_over_zero(program, &mut found);
+    if program.kind == FileKind::Optimizer {
+        zero_over_zero(program, &mut found);
+    }
     // An inlined `def` is looked at once a call: what is wrong in its body is said once.
     crate::diagnostic::sort(&mut found);
     found.dedup_by(|a, b| a.code == b.code && a.primary.span == b.primary.span);
@@ -111,7 +114,7 @@ fn unused_declarations(program: &Program, uses: &Uses, parsed: &Parsed, found: &
             }
         });
     }
-    if !assigned.contains(&Var::Param) {
+    if program.kind == FileKind::Optimizer && !assigned.contains(&Var::Param) {
         let message = "the rule never assigns `p`, so it trains nothing";
         let (span, label) = match (program.body.last(), &parsed.ast.header) {
             (Some(stmt), _) => (stmt.span, "the last statement"),
@@ -142,7 +145,7 @@ fn each_assignment(stmts: &[Stmt], f: &mut dyn FnMut(Var)) {
 /// Assignments that no later read can see.
 fn unused_values(program: &Program, found: &mut Vec<Diagnostic>) {
     let mut live: BTreeSet<Var> = (0..program.states.len()).map(|i| Var::State(StateId(i as u32))).collect();
-    live.insert(Var::Param);
+    live.extend([Var::Param, Var::Value]);
     let mut unused = Vec::new();
     live_before(program, &program.body, &mut live, &mut unused);
     for (var, span) in unused {
@@ -179,7 +182,8 @@ fn assign(
     live: &mut BTreeSet<Var>,
     unused: &mut Vec<(Var, Span)>,
 ) {
-    if !live.remove(&var) {
+    // What the expansion of a call computes is not the author's to remove; only its names have a dot.
+    if !live.remove(&var) && !program.var_name(var).contains('.') {
         unused.push((var, span));
     }
     reads_now(program, value, live);

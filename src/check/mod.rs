@@ -15,17 +15,20 @@ mod print;
 pub mod program;
 mod range;
 mod recursion;
+mod schedules;
 
-pub(crate) use print::{condition_text, number_text};
+pub(crate) use print::{condition_text, list_text, number_text};
 pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
 pub use program::Program;
 
 use crate::diagnostic::{Code, Diagnostic, Severity, sort};
+use crate::library::{Library, Shipped};
 use crate::source::Span;
 use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
 use names::Scopes;
 use program::{ConditionId, Extent, Node};
+use schedules::Callees;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,10 +68,29 @@ pub struct Checked {
 /// assert_eq!(check(&parse(&file)).unwrap_err()[0].code.slug(), "unknown-name");
 /// ```
 pub fn check(parsed: &Parsed) -> Result<Checked, Vec<Diagnostic>> {
-    let mut checker = Checker::new(parsed);
-    // What stands in a file of another kind has names and rules of its own.
+    check_with(parsed, &Shipped)
+}
+
+/// Checks a parsed file that may name files of a library.
+///
+/// # Errors
+/// Those of [`check`].
+pub fn check_with(parsed: &Parsed, library: &dyn Library) -> Result<Checked, Vec<Diagnostic>> {
+    check_inside(parsed, library, &[], &Callees::default()).map(|(checked, _)| checked)
+}
+
+/// Checks a file that the files `callers` are calling, outermost first. Says also how deep the calls in it go.
+fn check_inside(
+    parsed: &Parsed,
+    library: &dyn Library,
+    callers: &[Arc<str>],
+    callees: &Callees,
+) -> Result<(Checked, usize), Vec<Diagnostic>> {
+    let mut checker = Checker::new(parsed, library, callers, callees);
+    // What stands in a file of a kind that is not available has names and rules of its own.
     if checker.header(&parsed.ast) {
         checker.items(&parsed.ast);
+        checker.value_is_assigned();
     }
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.append(&mut checker.diagnostics);
@@ -78,7 +100,7 @@ pub fn check(parsed: &Parsed) -> Result<Checked, Vec<Diagnostic>> {
         lints.append(&mut diagnostics);
         sort(&mut lints);
         lints.dedup();
-        return Ok(Checked { program: checker.program, lints });
+        return Ok((Checked { program: checker.program, lints }, checker.calls));
     }
     sort(&mut diagnostics);
     // A mistake in the body of a `def` is one, however often it is called.
@@ -89,6 +111,17 @@ pub fn check(parsed: &Parsed) -> Result<Checked, Vec<Diagnostic>> {
 /// The state of one check. It is private to this folder; each file adds the part that its name says.
 struct Checker<'a> {
     parsed: &'a Parsed,
+    library: &'a dyn Library,
+    /// The files that call this one, outermost first, this one last.
+    callers: Vec<Arc<str>>,
+    /// The schedules that have been called.
+    callees: Callees,
+    /// How deep the calls of schedules go: 0 if there are none.
+    calls: usize,
+    /// What is known where every hyper is its default, once it is asked for.
+    defaults: Option<range::Facts>,
+    /// Statements that the expression being checked needs before its own.
+    pending: Vec<program::Stmt>,
     program: Program,
     diagnostics: Vec<Diagnostic>,
     scopes: Scopes,
@@ -189,11 +222,13 @@ struct Uses {
 }
 
 impl<'a> Checker<'a> {
-    fn new(parsed: &'a Parsed) -> Checker<'a> {
+    fn new(parsed: &'a Parsed, library: &'a dyn Library, callers: &[Arc<str>], callees: &Callees) -> Checker<'a> {
         let header = parsed.ast.header.as_ref();
         let program = Program {
             name: header.map_or_else(|| Arc::from(parsed.file.stem()), |h| h.name.text.clone()),
+            kind: header.map_or(FileKind::Optimizer, |h| h.kind),
             file: parsed.file.clone(),
+            lists: Vec::new(),
             docs: parsed.ast.docs.clone(),
             hypers: Vec::new(),
             states: Vec::new(),
@@ -206,8 +241,16 @@ impl<'a> Checker<'a> {
         };
         let mut scopes = Scopes::default();
         scopes.enter();
+        let mut callers = callers.to_vec();
+        callers.push(program.name.clone());
         Checker {
             parsed,
+            library,
+            callers,
+            callees: callees.clone(),
+            calls: 0,
+            defaults: None,
+            pending: Vec::new(),
             program,
             diagnostics: Vec::new(),
             scopes,
@@ -246,10 +289,10 @@ impl<'a> Checker<'a> {
         );
     }
 
-    /// Whether this is a rule for an optimizer, as far as the header says.
+    /// Whether this version has files of this kind, as far as the header says.
     fn header(&mut self, ast: &Ast) -> bool {
         let Some(header) = &ast.header else { return true };
-        if header.kind != FileKind::Optimizer {
+        if header.kind == FileKind::Fragment {
             self.not_available(header.span, &format!("a file that holds a {}", header.kind.keyword()));
             return false;
         }
@@ -258,8 +301,9 @@ impl<'a> Checker<'a> {
             self.parsed.file.stem().nfc().collect()
         };
         if *header.name.text != *stem {
-            let named = format!("the file is called `{stem}`, the rule `{}`", header.name.text);
-            let renamed = format!("rename the file to `{}.opt`", header.name.text);
+            let what = if header.kind == FileKind::Schedule { "schedule" } else { "rule" };
+            let named = format!("the file is called `{stem}`, the {} `{}`", what, header.name.text);
+            let renamed = format!("rename the file to `{}.{}`", header.name.text, header.kind.extension());
             let help = if crate::syntax::is_name(&stem) {
                 format!("write `{} {stem}`, or {renamed}", header.kind.keyword())
             } else {

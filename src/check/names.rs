@@ -1,6 +1,6 @@
 //! Which names mean what: the built-in names, and the scopes of a rule's own.
 
-use super::program::{Function, HyperId, InputId, LocalId, StateId};
+use super::program::{FileKind, Function, HyperId, InputId, LocalId, StateId};
 use crate::source::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,17 +55,40 @@ impl Scopes {
     }
 }
 
-/// Built-in names that are values, in a rule for an optimizer.
-pub(super) const VALUES: &[&str] = &["p", "g", "t", "pi", "inf", "epsilon", "numel", "rank", "rows", "cols"];
+/// Built-in names that are values, in files of this kind.
+pub(super) fn values(kind: FileKind) -> &'static [&'static str] {
+    match kind {
+        FileKind::Schedule => &["s", "base", "value", "pi", "inf"],
+        FileKind::Optimizer | FileKind::Fragment => {
+            &["p", "g", "t", "pi", "inf", "epsilon", "numel", "rank", "rows", "cols"]
+        }
+    }
+}
 
 /// Those of them that this version has.
-pub(super) const AVAILABLE_VALUES: &[&str] = &["p", "g", "t", "pi", "inf", "epsilon"];
+pub(super) fn available_values(kind: FileKind) -> &'static [&'static str] {
+    match kind {
+        FileKind::Schedule => values(kind),
+        FileKind::Optimizer | FileKind::Fragment => &["p", "g", "t", "pi", "inf", "epsilon"],
+    }
+}
+
+/// Those of them that statements assign.
+pub(super) fn assignable(kind: FileKind) -> &'static [&'static str] {
+    match kind {
+        FileKind::Schedule => &["value"],
+        FileKind::Optimizer | FileKind::Fragment => &["p", "g"],
+    }
+}
 
 /// Functions that fold many values into one. They belong to the language, not yet to this version.
 pub(super) const REDUCTIONS: &[&str] = &["sum", "mean", "norm", "rms", "any", "all", "dot"];
 
 /// Functions that this version reserves without having them.
-pub(super) const RESERVED_FUNCTIONS: &[&str] = &["uniform", "normal", "rademacher", "given", "len", "count"];
+pub(super) const RESERVED_FUNCTIONS: &[&str] = &["uniform", "normal", "rademacher"];
+
+/// Functions of a list, or of an input.
+pub(super) const NAME_FUNCTIONS: &[&str] = &["count", "prod", "len", "increasing", "given"];
 
 /// The function of this name.
 pub(super) fn function(name: &str) -> Option<Function> {
@@ -74,10 +97,14 @@ pub(super) fn function(name: &str) -> Option<Function> {
 
 /// Whether the language has a function of this name, in this version or reserved.
 pub(super) fn is_function(name: &str) -> bool {
-    REDUCTIONS.contains(&name) || RESERVED_FUNCTIONS.contains(&name) || name == "old" || function(name).is_some()
+    REDUCTIONS.contains(&name)
+        || RESERVED_FUNCTIONS.contains(&name)
+        || NAME_FUNCTIONS.contains(&name)
+        || name == "old"
+        || function(name).is_some()
 }
 
-/// Whether a rule may not declare this name, because the language has it.
-pub(super) fn is_built_in(name: &str) -> bool {
-    VALUES.contains(&name) || is_function(name)
+/// Whether a file of this kind may not declare this name, because the language has it.
+pub(super) fn is_built_in(name: &str, kind: FileKind) -> bool {
+    values(kind).contains(&name) || is_function(name)
 }

@@ -4,7 +4,8 @@
 //! `[...]` holds the body of one and each of its arguments, which `Math::Fast` takes for expressions of their own.
 
 use super::program::{
-    BinaryOp, ConditionId, ExprId, Hyper, HyperDefault, IfKind, NodeKind, Program, Range, State, Stmt, StmtKind,
+    BinaryOp, ConditionId, ExprId, FileKind, Hyper, HyperDefault, IfKind, ListFn, ListRef, NodeKind, Program, Range,
+    State, Stmt, StmtKind,
 };
 use std::fmt::Write as _;
 
@@ -48,7 +49,8 @@ fn text(program: &Program, whole: bool) -> String {
             let _ = writeln!(out, "{}", if line.is_empty() { "#".to_string() } else { format!("# {line}") });
         }
     }
-    let _ = writeln!(out, "program {}", program.name);
+    let what = if program.kind == FileKind::Schedule { "schedule" } else { "program" };
+    let _ = writeln!(out, "{what} {}", program.name);
     for hyper in &program.hypers {
         line(&mut out, &hyper_text(program, hyper, whole), hyper.doc.as_ref().filter(|_| whole));
     }
@@ -79,20 +81,27 @@ fn line(out: &mut String, text: &str, doc: Option<&String>) {
 
 fn hyper_text(program: &Program, hyper: &Hyper, with_default: bool) -> String {
     let mut text = format!("hyper {} per {}", hyper.name, hyper.extent.name());
-    match hyper.default {
+    match &hyper.default {
         HyperDefault::Flag(flag) if with_default => {
             let _ = write!(text, " = {flag}");
         }
         HyperDefault::Flag(_) => text.push_str(" flag"),
         HyperDefault::Number(id) if with_default => {
-            let _ = write!(text, " = {}", expression_text(program, id));
+            let _ = write!(text, " = {}", expression_text(program, *id));
         }
         HyperDefault::Number(_) => {}
+        HyperDefault::Mode(modes) => {
+            let _ = write!(text, " = one of {}", modes.join(" | "));
+        }
+        HyperDefault::List(elements) if with_default => {
+            let _ = write!(text, " = {}", list_text(elements));
+        }
+        HyperDefault::List(_) => text.push_str(" list"),
     }
     if let Some(range) = &hyper.interval {
         let _ = write!(text, " in {}", range_text(range));
     }
-    if hyper.fixed && matches!(hyper.default, HyperDefault::Number(_)) {
+    if hyper.fixed && matches!(hyper.default, HyperDefault::Number(_) | HyperDefault::List(_)) {
         text.push_str(" fixed");
     }
     text
@@ -184,6 +193,32 @@ fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Bind
         NodeKind::Hyper(id) | NodeKind::Flag(id) => (program.hypers[id.index()].name.to_string(), Binding::Atom),
         NodeKind::Input(id) => (program.inputs[id.index()].name.to_string(), Binding::Atom),
         NodeKind::T => ("t".into(), Binding::Atom),
+        NodeKind::S => ("s".into(), Binding::Atom),
+        NodeKind::Base => ("base".into(), Binding::Atom),
+        NodeKind::Given(id) => (format!("given({})", program.inputs[id.index()].name), Binding::Atom),
+        NodeKind::IsMode(id, mode) => {
+            let hyper = &program.hypers[id.index()];
+            let mode = match &hyper.default {
+                HyperDefault::Mode(modes) => modes.get(*mode as usize).map_or("", |mode| mode),
+                _ => "",
+            };
+            (format!("{} == {mode}", hyper.name), Binding::Compare)
+        }
+        NodeKind::List(function, list, of) => {
+            let list = match list {
+                ListRef::Hyper(id) => program.hypers[id.index()].name.to_string(),
+                ListRef::Constant(index) => list_text(&program.lists[*index as usize]),
+            };
+            let of = of.map_or(String::new(), |of| operand(of, Binding::Sum));
+            let text = match function {
+                ListFn::Count(op) => format!("count({list} {} {of})", op.symbol()),
+                ListFn::Index => format!("{list}[{of}]"),
+                ListFn::Prod => format!("prod({list}, {of})"),
+                ListFn::Len => format!("len({list})"),
+                ListFn::Increasing => format!("increasing({list})"),
+            };
+            (text, Binding::Atom)
+        }
         NodeKind::Read(var) => (program.var_name(*var).to_string(), Binding::Atom),
         NodeKind::Old(var) => (format!("old({})", program.var_name(*var)), Binding::Atom),
         NodeKind::Neg(a) => (format!("-{}", operand(*a, Binding::Neg)), Binding::Neg),
@@ -236,6 +271,12 @@ fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Bind
 
 fn is_own(program: &Program, id: ExprId) -> bool {
     matches!(program.node(id).kind, NodeKind::Own(_))
+}
+
+/// A list as written.
+pub(crate) fn list_text(elements: &[f64]) -> String {
+    let elements: Vec<String> = elements.iter().map(|x| number_text(*x)).collect();
+    format!("[{}]", elements.join(", "))
 }
 
 /// The shortest text that reads back as `x`.

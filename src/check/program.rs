@@ -3,7 +3,7 @@
 //! Expressions live in one arena in which operands come before the expression that reads them, so that every later
 //! pass is a loop, not a recursion, and no rule can be too deep for the stack.
 
-pub use crate::syntax::ast::{BinaryOp, CompareOp};
+pub use crate::syntax::ast::{BinaryOp, CompareOp, FileKind};
 
 use crate::source::{SourceFile, Span};
 use std::collections::BTreeSet;
@@ -90,6 +90,8 @@ pub enum Ty {
 pub struct Program {
     /// The rule's name.
     pub name: Arc<str>,
+    /// A rule for an optimizer, or a schedule.
+    pub kind: FileKind,
     /// The file it came from.
     pub file: SourceFile,
     /// The comment block before the header.
@@ -104,6 +106,8 @@ pub struct Program {
     pub requires: Vec<Require>,
     /// Every `let`, in file order.
     pub locals: Vec<Local>,
+    /// Lists that are constant: the defaults of the lists of schedules that are called.
+    pub lists: Vec<Arc<[f64]>>,
     /// The arena of expressions.
     pub nodes: Vec<Node>,
     /// The scalar conditions that decide which code runs over elements: each selects a plan.
@@ -132,12 +136,16 @@ pub struct Hyper {
 }
 
 /// The default of a hyper.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum HyperDefault {
     /// A number, which may depend on earlier hypers.
     Number(ExprId),
     /// A flag.
     Flag(bool),
+    /// One of several modes, of which the first is the default.
+    Mode(Arc<[Arc<str>]>),
+    /// A list of numbers.
+    List(Arc<[f64]>),
 }
 
 /// The values that a hyper may take.
@@ -246,6 +254,8 @@ pub enum Var {
     State(StateId),
     /// A local.
     Local(LocalId),
+    /// The result of a schedule.
+    Value,
 }
 
 /// An expression with what is known of it.
@@ -276,6 +286,16 @@ pub enum NodeKind {
     Flag(HyperId),
     /// A scalar from the host.
     Input(InputId),
+    /// Whether the host has given an input.
+    Given(InputId),
+    /// Whether a hyper is the mode of this index.
+    IsMode(HyperId, u32),
+    /// What a list gives: an operand where the function takes one.
+    List(ListFn, ListRef, Option<ExprId>),
+    /// The completed steps of a schedule, from 0.
+    S,
+    /// The driven hyper's own value.
+    Base,
     /// The steps that this tensor has taken, this one included.
     T,
     /// The value as it stands.
@@ -300,6 +320,30 @@ pub enum NodeKind {
     Outcome(ConditionId),
     /// The same value, but a source expression of its own: the body of a `def` and each of its arguments.
     Own(ExprId),
+}
+
+/// What can be asked of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListFn {
+    /// `count(NAME <= x)`: how many elements compare so.
+    Count(CompareOp),
+    /// `NAME[i]`, from 0; NaN where there is none.
+    Index,
+    /// `prod(NAME, n)`: the product of the first n, or of all if there are fewer.
+    Prod,
+    /// `len(NAME)`.
+    Len,
+    /// `increasing(NAME)`: whether each is greater than the one before it.
+    Increasing,
+}
+
+/// A list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListRef {
+    /// A hyper.
+    Hyper(HyperId),
+    /// One of [`Program::lists`].
+    Constant(u32),
 }
 
 /// The functions of the language.
@@ -454,6 +498,7 @@ impl Program {
         match var {
             Var::Param => "p",
             Var::Grad => "g",
+            Var::Value => "value",
             Var::State(id) => &self.states[id.index()].name,
             Var::Local(id) => &self.locals[id.index()].name,
         }
@@ -463,6 +508,7 @@ impl Program {
     pub fn var_extent(&self, var: Var) -> Extent {
         match var {
             Var::Param | Var::Grad => Extent::Element,
+            Var::Value => Extent::Model,
             Var::State(id) => self.states[id.index()].extent,
             Var::Local(id) => self.locals[id.index()].extent,
         }
@@ -504,12 +550,17 @@ impl NodeKind {
                 f(*b);
             }
             NodeKind::Call(_, args) => args.iter().copied().for_each(f),
+            NodeKind::List(_, _, operand) => operand.iter().copied().for_each(f),
             NodeKind::Number(_)
             | NodeKind::Epsilon
             | NodeKind::Bool(_)
             | NodeKind::Hyper(_)
             | NodeKind::Flag(_)
             | NodeKind::Input(_)
+            | NodeKind::Given(_)
+            | NodeKind::IsMode(..)
+            | NodeKind::S
+            | NodeKind::Base
             | NodeKind::T
             | NodeKind::Read(_)
             | NodeKind::Old(_)

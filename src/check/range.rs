@@ -8,7 +8,9 @@
 //! An interval holds the values that a number may have if it is one: that it may be NaN as well is left out of account. A
 //! value that is known to be NaN is `Number(NaN, NaN)`.
 
-use super::program::{BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, NodeKind, Program, Ty, Var};
+use super::program::{
+    BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, ListFn, NodeKind, Program, Ty, Var,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a value.
@@ -68,6 +70,8 @@ impl Known {
 #[derive(Clone)]
 pub(super) struct Facts {
     pub(super) hypers: Vec<Known>,
+    /// Whether a hyper that is one of several modes is the first.
+    pub(super) first_mode: bool,
     pub(super) inputs: Vec<Known>,
     pub(super) t: Known,
     /// Where a variable is absent, nothing is known of it.
@@ -81,15 +85,17 @@ impl Facts {
     pub(super) fn defaults(program: &Program) -> Facts {
         let mut facts = Facts {
             hypers: Vec::new(),
+            first_mode: true,
             inputs: vec![ANY; program.inputs.len()],
             t: Known::Number(1.0, f64::INFINITY),
             vars: BTreeMap::new(),
             old: BTreeMap::new(),
         };
         for hyper in &program.hypers {
-            let known = match hyper.default {
-                HyperDefault::Flag(flag) => Known::Condition(Some(flag)),
-                HyperDefault::Number(id) => evaluate(program, id, &facts),
+            let known = match &hyper.default {
+                HyperDefault::Flag(flag) => Known::Condition(Some(*flag)),
+                HyperDefault::Number(id) => evaluate(program, *id, &facts),
+                HyperDefault::Mode(_) | HyperDefault::List(_) => ANY,
             };
             facts.hypers.push(known);
         }
@@ -98,12 +104,12 @@ impl Facts {
 
     /// Each hyper is anything in its interval.
     pub(super) fn intervals(program: &Program) -> Facts {
-        let hypers = program.hypers.iter().map(|hyper| match (hyper.default, &hyper.interval) {
+        let hypers = program.hypers.iter().map(|hyper| match (&hyper.default, &hyper.interval) {
             (HyperDefault::Flag(_), _) => Known::Condition(None),
             (_, Some(range)) => Known::Number(range.low, range.high),
             (_, None) => ANY,
         });
-        Facts { hypers: hypers.collect(), ..Facts::defaults(program) }
+        Facts { hypers: hypers.collect(), first_mode: false, ..Facts::defaults(program) }
     }
 }
 
@@ -175,6 +181,13 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
         NodeKind::Hyper(id) | NodeKind::Flag(id) => facts.hypers[id.index()],
         NodeKind::Input(id) => facts.inputs[id.index()],
         NodeKind::T => facts.t,
+        NodeKind::S => Known::Number(0.0, f64::INFINITY),
+        NodeKind::Base => ANY,
+        NodeKind::Given(_) => Known::Condition(None),
+        NodeKind::IsMode(_, mode) => Known::Condition(facts.first_mode.then_some(*mode == 0)),
+        NodeKind::List(ListFn::Increasing, ..) => Known::Condition(None),
+        NodeKind::List(ListFn::Count(_) | ListFn::Len, ..) => Known::Number(0.0, f64::INFINITY),
+        NodeKind::List(ListFn::Index | ListFn::Prod, ..) => ANY,
         NodeKind::Read(v) => var(&facts.vars, v),
         NodeKind::Old(v) => var(&facts.old, v),
         NodeKind::Own(_) => of[0],

@@ -198,7 +198,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let rule = load_rule(&args.rule)?;
     let mut builder = rule.optimizer().engine(args.engine).math(args.math);
     for (name, value) in &args.set {
-        builder = builder.set(name, *value)?;
+        builder = builder.set(name, value.clone())?;
     }
     let mut optimizer = builder.build()?;
     if let Some(path) = &args.state {

@@ -281,6 +281,8 @@ fn hypers_text<'a>(hypers: impl Iterator<Item = (&'a str, HyperValue)>) -> Strin
     let text = |(name, value): (&str, HyperValue)| match value {
         HyperValue::Number(x) => format!("{name}={}", number_text(x)),
         HyperValue::Flag(flag) => format!("{name}={flag}"),
+        HyperValue::Mode(mode) => format!("{name}={mode}"),
+        HyperValue::List(elements) => format!("{name}={}", crate::check::list_text(&elements)),
     };
     hypers.map(text).collect::<Vec<_>>().join(" ")
 }

@@ -106,7 +106,7 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
         }
         if let [rule] = rules.as_slice() {
             // It says which there are.
-            rule.optimizer().set(name, *value)?;
+            rule.optimizer().set(name, value.clone())?;
         }
         let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
         return Err(Failure::Message(format!("none of {} has a hyper `{name}`", names.join(", "))));
@@ -116,7 +116,7 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
         let mut builder = Ok(rule.optimizer());
         for (name, value) in &args.set {
             if rule.hypers().any(|hyper| hyper.name == name) {
-                builder = builder.and_then(|builder| builder.set(name, *value));
+                builder = builder.and_then(|builder| builder.set(name, value.clone()));
             }
         }
         let optimizer = builder.and_then(|builder| builder.build());

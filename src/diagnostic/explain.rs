@@ -136,8 +136,8 @@ impl Code {
                 "This is part of the language, but this version of the compiler does not have it yet. It has hypers, flags, \
                  states and scalar inputs per model, group, tensor and element, `if`, `def`, `old` and `require`, every \
                  function of scalars, and `+ - * / ^ abs sqrt rsqrt min max clamp sign fma lerp floor ceil round isfinite` per \
-                 element. It does not have reductions, random numbers, `use`, `skip`, `report`, `view`, `given`, modes, lists, \
-                 the shape, or the extents matrix, row, col and unit.",
+                 element; schedules, and modes, lists and `given` in scalar code. It does not have fragments, reductions, random \
+                 numbers, `use`, `skip`, `report`, `view`, the shape, or the extents matrix, row, col and unit.",
                 Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g\nview doubled = 2 * p\n"),
                 PLAIN,
             ),
@@ -213,6 +213,25 @@ impl Code {
                  smaller end comes first.",
                 Some("optimizer example\nhyper lr = 0.5 in (1, 0)\np -= lr * g\n"),
                 "optimizer example\nhyper lr = 0.5 in (0, 1)\np -= lr * g\n",
+            ),
+            Code::ValueNotAssigned => (
+                "A schedule gives a value at every step, so `value` has to be assigned whichever way the conditions go, and \
+                 before it is read. Give the `if` an `else`, or assign `value = base` first.",
+                Some("schedule example\nhyper warmup = 10 in 1..\nif s < warmup {\n    value = base * s / warmup\n}\n"),
+                "schedule example\nhyper warmup = 10 in 1..\nvalue = base\nif s < warmup {\n    value = base * s / warmup\n}\n",
+            ),
+            Code::StatefulCall => (
+                "A schedule can call another one at any step (`cosine(at = s - 10)`), so the one that is called must give \
+                 its value from the step alone: no state, no inputs. Join stateful schedules where they are attached: \
+                 `linear(...) for 100 then plateau(...)`.",
+                Some("schedule example\nvalue = plateau(at = s, base = base)\n"),
+                "schedule example\nvalue = cosine(at = s, base = base)\n",
+            ),
+            Code::BrokenCall => (
+                "The schedule that is called has errors of its own, or it calls this one in turn. Check that file first: \
+                 `updraft check FILE`. Calls are expanded, at most 8 deep.",
+                Some("schedule example\nvalue = example(at = s - 1)\n"),
+                "schedule example\nvalue = cosine(at = s, base = base)\n",
             ),
             Code::TooManyOperations => (
                 "With every `def` inlined, the rule has more than 4096 operations. A `def` is copied wherever it is called, \

@@ -206,6 +206,12 @@ codes! {
     DefaultOutOfInterval = "default-out-of-interval", Error;
     /// An interval without a value.
     EmptyInterval = "empty-interval", Error;
+    /// A schedule that does not assign `value` on every path, or reads it before.
+    ValueNotAssigned = "value-not-assigned", Error;
+    /// A call of a schedule that has state or inputs.
+    StatefulCall = "stateful-call", Error;
+    /// A file that another one calls has errors of its own, or calls it back.
+    BrokenCall = "broken-call", Error;
     /// More than 4096 operations once every `def` is inlined.
     TooManyOperations = "too-many-operations", Error;
     /// More than 64 states or 256 hypers.

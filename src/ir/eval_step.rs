@@ -5,8 +5,9 @@
 
 use super::eval::{Column, Scalar, apply, apply_scalar};
 use super::op::{Const, Type};
+use super::region::list;
 use super::step::{Array, Source, Step, StepInst, Target};
-use crate::check::program::StateId;
+use crate::check::program::{HyperId, ListRef, StateId};
 use std::collections::BTreeMap;
 
 /// The arrays of one tensor. Each holds the compute type's values, as long as the parameter.
@@ -18,6 +19,10 @@ pub struct Arrays(pub BTreeMap<Array, Column>);
 pub struct Scalars {
     /// By index of the hyper: a number, or a flag.
     pub hypers: Vec<Option<Scalar>>,
+    /// The mode of each hyper that has modes: its index.
+    pub modes: BTreeMap<HyperId, u32>,
+    /// The lists, by index of the hyper.
+    pub lists: BTreeMap<HyperId, Vec<f64>>,
     /// By index of the input.
     pub inputs: Vec<f64>,
     /// The steps of this tensor, this one included.
@@ -50,6 +55,13 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
                 };
                 column.fill(constant, len);
             }
+            StepInst::List(function, which, operand) => {
+                let elements: &[f64] = match which {
+                    ListRef::Hyper(id) => scalars.lists.get(&id).map_or(&[], |list| list),
+                    ListRef::Constant(index) => &step.program.lists[index as usize],
+                };
+                scalar = Some(list(function, elements, operand.and_then(|v| known[v.index()])));
+            }
             StepInst::Op(op) if extent.is_scalar() => {
                 scalar = Some(apply_scalar(op, |v| known[v.index()].expect("a scalar operand")));
             }
@@ -71,9 +83,16 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
 }
 
 impl Scalars {
-    fn source(&self, source: Source) -> Scalar {
+    /// What a source gives.
+    ///
+    /// # Panics
+    /// If it is missing: a test's mistake.
+    pub fn source(&self, source: Source) -> Scalar {
         match source {
             Source::Hyper(id) | Source::Flag(id) => self.hypers[id.index()].expect("every hyper has a value"),
+            Source::Mode(id, mode) => Scalar::Bool(self.modes.get(&id) == Some(&mode)),
+            Source::Given(_) => Scalar::Bool(true),
+            Source::S | Source::Base => Scalar::F64(f64::NAN),
             Source::Input(id) => Scalar::F64(self.inputs[id.index()]),
             Source::T => Scalar::F64(self.t as f64),
             Source::State(id) => Scalar::F64(self.states[&id]),

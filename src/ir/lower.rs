@@ -11,7 +11,8 @@ use super::passes;
 use super::region::Region;
 use super::step::{Array, Facts, Math, Outcome, Source, Step, StepInst, Target};
 use crate::check::program::{
-    BinaryOp, ConditionId, ExprId, Extent, Function, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
+    BinaryOp, ConditionId, ExprId, Extent, Function, IfKind, ListFn, ListRef, NodeKind, Program, StateId, Stmt,
+    StmtKind, Var,
 };
 use crate::check::statement_text;
 use std::collections::{BTreeMap, HashMap};
@@ -66,6 +67,15 @@ pub fn lower_scalars(program: &Arc<Program>, roots: &[ExprId]) -> Region {
     let mut lowering = Lowering::new(program, Storage::F64, Math::Strict, None);
     let outputs = roots.iter().map(|root| lowering.expression(*root)).collect();
     Region::new(&lowering.insts, &lowering.values, outputs, program)
+}
+
+/// Lowers a schedule to scalar code with one output, its value; stores change its states.
+pub fn lower_schedule(program: &Arc<Program>) -> Region {
+    let mut lowering = Lowering::new(program, Storage::F64, Math::Strict, Some(&[]));
+    lowering.statements(&program.body);
+    let value = lowering.read(Var::Value);
+    lowering.store_all();
+    Region::new(&lowering.insts, &lowering.values, vec![value], program)
 }
 
 /// A lowered expression.
@@ -247,7 +257,7 @@ impl<'a> Lowering<'a> {
                 Var::State(id) if self.program.var_extent(var).is_scalar() => Target::Scalar(id),
                 Var::State(id) => Target::Array(Array::State(id)),
                 // Assigning to `g` changes the local value only.
-                Var::Grad | Var::Local(_) => continue,
+                Var::Grad | Var::Local(_) | Var::Value => continue,
             };
             // What a variable was before the step need not be stored again.
             if value != self.before(var) {
@@ -295,6 +305,14 @@ impl<'a> Lowering<'a> {
             NodeKind::Hyper(id) => self.source(Source::Hyper(*id)),
             NodeKind::Flag(id) => self.source(Source::Flag(*id)),
             NodeKind::Input(id) => self.source(Source::Input(*id)),
+            NodeKind::Given(id) => self.source(Source::Given(*id)),
+            NodeKind::IsMode(id, mode) => self.source(Source::Mode(*id, *mode)),
+            NodeKind::S => self.source(Source::S),
+            NodeKind::Base => self.source(Source::Base),
+            NodeKind::List(function, list, operand) => {
+                let operand = operand.as_ref().map(|operand| self.finish(of(operand)));
+                self.list(*function, *list, operand)
+            }
             NodeKind::T => self.source(Source::T),
             NodeKind::Read(var) => self.read(*var),
             NodeKind::Old(var) => self.before(*var),
@@ -754,7 +772,7 @@ impl<'a> Lowering<'a> {
             Var::State(id) if self.program.var_extent(var).is_scalar() => self.source(Source::State(id)),
             Var::State(id) => self.load(Array::State(id)),
             // check has seen to it that a local is assigned before it is read.
-            Var::Local(_) => self.constant(f64::NAN),
+            Var::Local(_) | Var::Value => self.constant(f64::NAN),
         }
     }
 
@@ -765,12 +783,24 @@ impl<'a> Lowering<'a> {
     fn source(&mut self, source: Source) -> Value {
         let (extent, ty) = match source {
             Source::Hyper(id) => (self.program.hypers[id.index()].extent, Type::F64),
-            Source::Flag(id) => (self.program.hypers[id.index()].extent, Type::Bool),
+            Source::Flag(id) | Source::Mode(id, _) => (self.program.hypers[id.index()].extent, Type::Bool),
+            Source::Given(id) => (self.program.inputs[id.index()].extent, Type::Bool),
+            Source::S | Source::Base => (Extent::Model, Type::F64),
             Source::Input(id) => (self.program.inputs[id.index()].extent, Type::F64),
             Source::T => (Extent::Tensor, Type::F64),
             Source::State(id) => (self.program.states[id.index()].extent, Type::F64),
         };
         self.define(StepInst::Source(source), extent, ty)
+    }
+
+    fn list(&mut self, function: ListFn, list: ListRef, operand: Option<Value>) -> Value {
+        let own = match list {
+            ListRef::Hyper(id) => self.program.hypers[id.index()].extent,
+            ListRef::Constant(_) => Extent::Model,
+        };
+        let extent = operand.map_or(own, |v| own.join(self.values[v.index()].0));
+        let ty = if function == ListFn::Increasing { Type::Bool } else { Type::F64 };
+        self.define(StepInst::List(function, list, operand), extent, ty)
     }
 
     fn op(&mut self, op: Op) -> Value {

@@ -21,7 +21,7 @@ pub use args::{Args, ArgsError, Buffer, Uniforms};
 pub use eval::{Column, Scalar, apply, apply_scalar, eval_kernel};
 pub use eval_step::{Arrays, Scalars, eval_step};
 pub use kernel::{Access, Kernel, KernelInst, Stream};
-pub use lower::{lower, lower_conditions, lower_init, lower_scalars};
+pub use lower::{lower, lower_conditions, lower_init, lower_scalars, lower_schedule};
 pub use op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};
 pub use parse::{ParseError, parse_kernel};
 pub use print::print_kernel;

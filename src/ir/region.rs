@@ -7,8 +7,8 @@
 use super::eval::{Scalar, apply_scalar};
 use super::op::{Binary, Const, Op, Type, Unary, Value};
 use super::print::{op_name, print_op};
-use super::step::{Outcome, Source, StepInst, Target};
-use crate::check::program::{Extent, Program, StateId};
+use super::step::{Outcome, Source, StepInst, Target, list_text};
+use crate::check::program::{CompareOp, Extent, ListFn, ListRef, Program, StateId};
 use std::fmt::Write as _;
 
 /// How often a part of a region runs. A part reads values of its own level and of those before it.
@@ -50,6 +50,26 @@ pub struct Region {
     /// The names of what the stores change, for printing.
     names: Vec<(StateId, String)>,
     sources: Vec<(Source, String)>,
+    /// The text of each list instruction, in order.
+    lists: Vec<(ListRef, String)>,
+}
+
+/// What scalar code reads from outside. A closure gives scalars and has no lists.
+pub trait Outside {
+    /// The scalar from this source.
+    fn scalar(&self, source: Source) -> Scalar;
+
+    /// The elements of a list.
+    fn list(&self, list: ListRef) -> &[f64] {
+        let _ = list;
+        &[]
+    }
+}
+
+impl<F: Fn(Source) -> Scalar> Outside for F {
+    fn scalar(&self, source: Source) -> Scalar {
+        self(source)
+    }
 }
 
 /// One instruction of a region.
@@ -59,6 +79,8 @@ pub enum ScalarInst {
     Source(Source),
     /// A pure operation.
     Op(Op),
+    /// What a list gives.
+    List(ListFn, ListRef, Option<Value>),
     /// What a scalar state is after the step.
     Store(StateId, Value),
 }
@@ -92,6 +114,7 @@ impl Region {
             outputs: Vec::new(),
             names: Vec::new(),
             sources: Vec::new(),
+            lists: Vec::new(),
         };
         let mut place = vec![Value(0); insts.len()];
         for (end, level) in Level::ALL.into_iter().enumerate() {
@@ -103,6 +126,11 @@ impl Region {
                         ScalarInst::Source(source)
                     }
                     StepInst::Op(op) => ScalarInst::Op(op.map_operands(at)),
+                    StepInst::List(function, list, operand) => {
+                        let operand = operand.map(at);
+                        region.lists.push((list, list_text(function, list, operand, program)));
+                        ScalarInst::List(function, list, operand)
+                    }
                     StepInst::Store(Target::Scalar(id), v) => {
                         region.names.push((id, program.states[id.index()].name.to_string()));
                         ScalarInst::Store(id, at(v))
@@ -151,7 +179,7 @@ impl Region {
         needed.clear();
         needed.resize(self.insts.len(), false);
         outputs.for_each(|v| needed[v.index()] = true);
-        for index in (0..self.insts.len()).rev().filter(|index| matches!(self.insts[*index], ScalarInst::Op(_))) {
+        for index in (0..self.insts.len()).rev() {
             if !needed[index] {
                 continue;
             }
@@ -162,6 +190,7 @@ impl Region {
                     needed[taken.index()] = true;
                 }
                 ScalarInst::Op(op) => op.for_each_operand(|v| needed[v.index()] = true),
+                ScalarInst::List(_, _, operand) => operand.into_iter().for_each(|v| needed[v.index()] = true),
                 ScalarInst::Source(_) | ScalarInst::Store(..) => {}
             }
         }
@@ -175,25 +204,36 @@ impl Region {
         })
     }
 
+    /// The values that its stores take.
+    pub fn stored(&self) -> impl Iterator<Item = Value> + '_ {
+        self.insts.iter().filter_map(|inst| match inst {
+            ScalarInst::Store(_, v) => Some(*v),
+            _ => None,
+        })
+    }
+
     /// The scalar states that it stores.
     pub fn stores(&self) -> impl Iterator<Item = StateId> + '_ {
         self.names.iter().map(|(id, _)| *id)
     }
 
     /// Runs the levels from `first` to `last`. `registers` holds the values of the levels before and takes those of
-    /// these; `source` gives the scalars from outside, `store` takes the scalar states.
+    /// these; `outside` gives the scalars and lists, `store` takes the scalar states.
     pub fn run(
         &self,
         (first, last): (Level, Level),
         registers: &mut Vec<Scalar>,
-        source: impl Fn(Source) -> Scalar,
+        outside: impl Outside,
         mut store: impl FnMut(StateId, f64),
     ) {
         registers.resize(self.insts.len(), Scalar::F64(0.0));
         let start = if first == Level::Model { 0 } else { self.ends[first as usize - 1] };
         for index in start..self.ends[last as usize] {
             registers[index] = match self.insts[index] {
-                ScalarInst::Source(from) => source(from),
+                ScalarInst::Source(from) => outside.scalar(from),
+                ScalarInst::List(function, which, operand) => {
+                    list(function, outside.list(which), operand.map(|v| registers[v.index()]))
+                }
                 ScalarInst::Op(op) => apply_scalar(op, |v| registers[v.index()]),
                 ScalarInst::Store(id, v) => {
                     if let Scalar::F64(x) = registers[v.index()] {
@@ -208,6 +248,7 @@ impl Region {
     /// The canonical text, indented by two spaces.
     pub fn text(&self) -> String {
         let mut out = String::new();
+        let mut lists = self.lists.iter();
         let mut start = 0;
         for (level, end) in Level::ALL.into_iter().zip(self.ends) {
             if start < end {
@@ -221,6 +262,10 @@ impl Region {
                         writeln!(out, "  %{index}: {ty} = {text}")
                     }
                     ScalarInst::Op(op) => writeln!(out, "  %{index}: {ty} = {}", print_op(op)),
+                    ScalarInst::List(..) => {
+                        let text = lists.next().map_or("", |(_, text)| text);
+                        writeln!(out, "  %{index}: {ty} = {text}")
+                    }
                     ScalarInst::Store(id, v) => {
                         let name = self.names.iter().find(|(state, _)| *state == id).map_or("", |(_, name)| name);
                         writeln!(out, "  store {name}, %{}", v.0)
@@ -254,7 +299,7 @@ impl Region {
                 return Some((text.rsplit(' ').next().unwrap_or(text).to_string(), 3));
             }
             ScalarInst::Op(op) => *op,
-            ScalarInst::Store(..) => return None,
+            ScalarInst::List(..) | ScalarInst::Store(..) => return None,
         };
         Some(match op {
             Op::Const(Const::F64(bits)) => (crate::check::number_text(f64::from_bits(bits)), 3),
@@ -274,6 +319,33 @@ impl Region {
 
 /// The longest formula that serves as a name, in characters.
 const LONGEST_NAME: usize = 48;
+
+/// What a list function gives.
+pub(crate) fn list(function: ListFn, elements: &[f64], operand: Option<Scalar>) -> Scalar {
+    let x = match operand {
+        Some(Scalar::F64(x)) => x,
+        _ => f64::NAN,
+    };
+    Scalar::F64(match function {
+        ListFn::Count(op) => elements.iter().filter(|element| holds(op, **element, x)).count() as f64,
+        ListFn::Index if x >= 0.0 && x.fract() == 0.0 => elements.get(x as usize).copied().unwrap_or(f64::NAN),
+        ListFn::Index => f64::NAN,
+        ListFn::Prod => elements.iter().take(x.max(0.0) as usize).product(),
+        ListFn::Len => elements.len() as f64,
+        ListFn::Increasing => return Scalar::Bool(elements.windows(2).all(|pair| pair[0] < pair[1])),
+    })
+}
+
+fn holds(op: CompareOp, a: f64, b: f64) -> bool {
+    match op {
+        CompareOp::Eq => a == b,
+        CompareOp::Ne => a != b,
+        CompareOp::Lt => a < b,
+        CompareOp::Le => a <= b,
+        CompareOp::Gt => a > b,
+        CompareOp::Ge => a >= b,
+    }
+}
 
 fn level_of(extent: Extent) -> Level {
     match extent {

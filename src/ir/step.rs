@@ -6,7 +6,7 @@
 
 use super::op::{Op, Storage, Type, Value};
 use super::print::print_op;
-use crate::check::program::{Extent, HyperId, InputId, Program, StateId};
+use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListFn, ListRef, Program, StateId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,6 +71,8 @@ pub struct Step {
 pub enum StepInst {
     /// A scalar from outside: f64, a flag Bool.
     Source(Source),
+    /// What a list gives: f64, or Bool for `increasing`.
+    List(ListFn, ListRef, Option<Value>),
     /// An array as it is before the step, as the compute type.
     Load(Array),
     /// A scalar rounded once to the compute type, for every element.
@@ -88,10 +90,18 @@ pub enum Source {
     Hyper(HyperId),
     /// A hyper that is a flag.
     Flag(HyperId),
+    /// Whether a hyper is the mode of this index.
+    Mode(HyperId, u32),
     /// From the host.
     Input(InputId),
+    /// Whether the host has given an input.
+    Given(InputId),
     /// The steps of this tensor, this one included.
     T,
+    /// The completed steps of a schedule.
+    S,
+    /// The driven hyper's own value.
+    Base,
     /// A scalar state as it is before the step.
     State(StateId),
 }
@@ -116,6 +126,22 @@ pub enum Target {
     Scalar(StateId),
 }
 
+/// The text of a list function.
+pub(crate) fn list_text(function: ListFn, list: ListRef, operand: Option<Value>, program: &Program) -> String {
+    let name = match list {
+        ListRef::Hyper(id) => program.hypers[id.index()].name.to_string(),
+        ListRef::Constant(index) => format!("{:?}", program.lists[index as usize]),
+    };
+    let operand = operand.map_or(String::new(), |v| format!(" %{}", v.0));
+    match function {
+        ListFn::Count(op) => format!("count {name} {}{operand}", op.symbol()),
+        ListFn::Index => format!("index {name}{operand}"),
+        ListFn::Prod => format!("prod {name}{operand}"),
+        ListFn::Len => format!("len {name}"),
+        ListFn::Increasing => format!("increasing {name}"),
+    }
+}
+
 impl Array {
     /// Its name.
     pub fn name(self, program: &Program) -> &str {
@@ -133,6 +159,7 @@ impl StepInst {
         match self {
             StepInst::Round(a) | StepInst::Store(_, a) => f(a),
             StepInst::Op(op) => op.for_each_operand(f),
+            StepInst::List(_, _, operand) => operand.into_iter().for_each(f),
             StepInst::Source(_) | StepInst::Load(_) => {}
         }
     }
@@ -143,6 +170,7 @@ impl StepInst {
             StepInst::Round(a) => StepInst::Round(f(a)),
             StepInst::Store(target, a) => StepInst::Store(target, f(a)),
             StepInst::Op(op) => StepInst::Op(op.map_operands(f)),
+            StepInst::List(function, list, operand) => StepInst::List(function, list, operand.map(f)),
             source => source,
         }
     }
@@ -154,8 +182,19 @@ impl Source {
         match self {
             Source::Hyper(id) => format!("hyper {}", program.hypers[id.index()].name),
             Source::Flag(id) => format!("flag {}", program.hypers[id.index()].name),
+            Source::Mode(id, mode) => {
+                let hyper = &program.hypers[id.index()];
+                let mode = match &hyper.default {
+                    HyperDefault::Mode(modes) => modes.get(mode as usize).map_or("", |mode| mode),
+                    _ => "",
+                };
+                format!("mode {} == {mode}", hyper.name)
+            }
             Source::Input(id) => format!("input {}", program.inputs[id.index()].name),
+            Source::Given(id) => format!("given {}", program.inputs[id.index()].name),
             Source::T => "t".to_string(),
+            Source::S => "s".to_string(),
+            Source::Base => "base".to_string(),
             Source::State(id) => format!("state {}", program.states[id.index()].name),
         }
     }
@@ -198,6 +237,7 @@ impl fmt::Display for Step {
                 StepInst::Load(array) => format!("load {}", array.name(&self.program)),
                 StepInst::Round(a) => format!("round %{}", a.0),
                 StepInst::Op(op) => print_op(*op),
+                StepInst::List(function, list, operand) => list_text(*function, *list, *operand, &self.program),
                 StepInst::Store(target, a) => {
                     let name = match target {
                         Target::Array(array) => array.name(&self.program),

@@ -93,7 +93,7 @@ pub fn plan(step: &Step) -> Plan {
             },
             StepInst::Op(op) => KernelInst::Op(op.map_operands(at)),
             StepInst::Store(Target::Array(array), v) => KernelInst::Store(streams.index(array, false), at(v)),
-            StepInst::Source(_) | StepInst::Store(Target::Scalar(_), _) => continue,
+            StepInst::Source(_) | StepInst::List(..) | StepInst::Store(Target::Scalar(_), _) => continue,
         };
         place[index] = Value(kernel.body.len() as u32);
         kernel.body.push(inst);

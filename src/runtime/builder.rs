@@ -5,7 +5,9 @@ use super::hyper::{self, HyperValue, Hypers};
 use super::optimizer::{Group, Optimizer};
 use super::plans::{Engine, Plans};
 use super::rule::Rule;
+use crate::check::program::{HyperDefault, Program};
 use crate::ir::Math;
+use crate::schedule::{Advance, Driver, Schedule};
 use std::fmt;
 
 /// An optimizer that is being built. [`Rule::optimizer`] begins one.
@@ -13,7 +15,8 @@ use std::fmt;
 pub struct OptimizerBuilder {
     rule: Rule,
     base: Hypers,
-    groups: Vec<(String, Selector, Hypers)>,
+    schedules: Vec<Driver>,
+    groups: Vec<(String, Selector, Hypers, Vec<Driver>)>,
     math: Math,
     engine: Engine,
     #[cfg(feature = "jit")]
@@ -82,6 +85,7 @@ pub struct GroupBuilder<'a> {
     rule: &'a Rule,
     name: String,
     hypers: Hypers,
+    schedules: Vec<Driver>,
 }
 
 impl GroupBuilder<'_> {
@@ -91,13 +95,42 @@ impl GroupBuilder<'_> {
     /// Those of [`OptimizerBuilder::set`], and [`Error::HyperPerModel`].
     pub fn set(mut self, name: &str, value: impl Into<HyperValue>) -> Result<Self, Error> {
         let value = value.into();
-        let index = hyper::find(self.rule.program(), name, value)?;
+        let index = hyper::find(self.rule.program(), name, &value)?;
         if hyper::is_per_model(self.rule.program(), index) {
             return Err(Error::HyperPerModel { hyper: name.to_string(), group: self.name });
         }
         self.hypers.set(index, value);
         Ok(self)
     }
+
+    /// Lets a schedule drive a hyper of this group.
+    ///
+    /// # Errors
+    /// Those of [`OptimizerBuilder::schedule`], and [`Error::HyperPerModel`].
+    pub fn schedule(mut self, name: &str, schedule: Schedule, advance: Advance) -> Result<Self, Error> {
+        let driver = driver(self.rule.program(), name, schedule, advance)?;
+        if hyper::is_per_model(self.rule.program(), driver.hyper) {
+            return Err(Error::HyperPerModel { hyper: name.to_string(), group: self.name });
+        }
+        self.schedules.retain(|other| other.hyper != driver.hyper);
+        self.schedules.push(driver);
+        Ok(self)
+    }
+}
+
+/// A schedule for a hyper that can be driven: a number that is not fixed.
+fn driver(program: &Program, name: &str, schedule: Schedule, advance: Advance) -> Result<Driver, Error> {
+    let index = hyper::index(program, name)?;
+    let hyper = &program.hypers[index];
+    if !matches!(hyper.default, HyperDefault::Number(_)) {
+        let (expected, given) = ("not a number, so no schedule can drive it".to_string(), "a schedule".to_string());
+        return Err(Error::HyperKind { hyper: name.to_string(), expected, given });
+    }
+    if hyper.fixed {
+        return Err(Error::HyperFixed { hyper: name.to_string() });
+    }
+    schedule.check()?;
+    Ok(Driver::new(schedule, index, advance))
 }
 
 impl OptimizerBuilder {
@@ -106,6 +139,7 @@ impl OptimizerBuilder {
         OptimizerBuilder {
             rule,
             base,
+            schedules: Vec::new(),
             groups: Vec::new(),
             math: Math::default(),
             engine: Engine::default(),
@@ -121,8 +155,40 @@ impl OptimizerBuilder {
     /// [`Error::UnknownHyper`], [`Error::HyperKind`], [`Error::HyperOutOfRange`].
     pub fn set(mut self, name: &str, value: impl Into<HyperValue>) -> Result<Self, Error> {
         let value = value.into();
-        let index = hyper::find(self.rule.program(), name, value)?;
+        let index = hyper::find(self.rule.program(), name, &value)?;
         self.base.set(index, value);
+        Ok(self)
+    }
+
+    /// Lets a schedule drive a hyper of all groups that do not drive it themselves. The hyper's own value is the
+    /// schedule's `base`.
+    ///
+    /// ```
+    /// use updraft::{Rule, Schedule, Tensor};
+    /// let halved = Schedule::shipped("step")?.set("step_size", 1)?.set("gamma", 0.5)?;
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().set("lr", 1.0)?.schedule("lr", halved)?.build()?;
+    /// let mut w = [10.0f64];
+    /// for _ in 0..3 {
+    ///     opt.step(&mut [Tensor::new("w", &mut w, &[1.0])])?;
+    /// }
+    /// assert_eq!(w, [10.0 - 1.0 - 0.5 - 0.25]);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownHyper`], [`Error::HyperKind`], [`Error::HyperFixed`], and those of the schedule's own hypers.
+    pub fn schedule(self, name: &str, schedule: Schedule) -> Result<Self, Error> {
+        self.schedule_every(name, schedule, Advance::Step)
+    }
+
+    /// Like [`schedule`](Self::schedule), with a say in what completes a step of the schedule.
+    ///
+    /// # Errors
+    /// Those of [`schedule`](Self::schedule).
+    pub fn schedule_every(mut self, name: &str, schedule: Schedule, advance: Advance) -> Result<Self, Error> {
+        let driver = driver(self.rule.program(), name, schedule, advance)?;
+        self.schedules.retain(|other| other.hyper != driver.hyper);
+        self.schedules.push(driver);
         Ok(self)
     }
 
@@ -152,9 +218,9 @@ impl OptimizerBuilder {
             return Err(Error::DuplicateGroup { group: name.to_string() });
         }
         let empty = Hypers::new(&self.rule);
-        let group = build(GroupBuilder { rule: &self.rule, name: name.to_string(), hypers: empty })?;
-        let hypers = group.hypers;
-        self.groups.push((name.to_string(), selector.into(), hypers));
+        let group =
+            build(GroupBuilder { rule: &self.rule, name: name.to_string(), hypers: empty, schedules: Vec::new() })?;
+        self.groups.push((name.to_string(), selector.into(), group.hypers, group.schedules));
         Ok(self)
     }
 
@@ -184,7 +250,7 @@ impl OptimizerBuilder {
     /// [`Error::BadPattern`].
     pub fn build(self) -> Result<Optimizer, Error> {
         let mut groups = Vec::new();
-        for (name, selector, hypers) in self.groups {
+        for (name, selector, hypers, mut schedules) in self.groups {
             let matcher = match selector.0 {
                 Kind::Closure(closure) => Matcher::Closure(closure),
                 Kind::Glob(pattern) => match glob::Pattern::new(&pattern) {
@@ -192,9 +258,12 @@ impl OptimizerBuilder {
                     Err(error) => return Err(Error::BadPattern { group: name, pattern, error: error.msg.to_string() }),
                 },
             };
-            groups.push(Group::new(name, matcher, hypers.over(&self.base), &self.rule));
+            // A group that sets the hyper of a schedule sets the schedule's `base` for its own tensors.
+            let own: Vec<usize> = schedules.iter().map(|driver| driver.hyper).collect();
+            schedules.extend(self.schedules.iter().filter(|driver| !own.contains(&driver.hyper)).cloned());
+            groups.push(Group::new(name, matcher, hypers.over(&self.base), schedules, &self.rule));
         }
-        groups.push(Group::new(DEFAULT_GROUP.to_string(), Matcher::Rest, self.base, &self.rule));
+        groups.push(Group::new(DEFAULT_GROUP.to_string(), Matcher::Rest, self.base, self.schedules, &self.rule));
         for group in &mut groups {
             group.hypers.check(&self.rule, &group.name)?;
         }

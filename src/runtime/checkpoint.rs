@@ -7,11 +7,13 @@
 //! equal bytes.
 
 use super::error::Error;
+use super::hyper::HyperValue;
 use super::optimizer::{Loaded, Optimizer};
 use super::state::State;
-use crate::check::program::{Extent, HyperDefault, Program, StateId};
+use crate::check::program::{Extent, Program, StateId};
 use crate::check::without_docs_and_defaults;
 use crate::ir::Storage;
+use crate::schedule::Driver;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -59,8 +61,10 @@ impl Optimizer {
         let bytes = std::fs::read(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
         let file = self.read_bytes(&bytes).map_err(|reason| Error::Checkpoint { path: path.to_path_buf(), reason })?;
         self.model.states = file.model;
-        for (group, states) in self.groups.iter_mut().zip(file.groups) {
+        for ((group, states), drivers) in self.groups.iter_mut().zip(file.groups).zip(file.drivers) {
             group.scope.states = states;
+            group.drivers = drivers;
+            group.undrive(&self.rule);
         }
         let mut tensors = file.tensors;
         for slot in &mut self.tensors {
@@ -114,7 +118,7 @@ impl Optimizer {
             ("rule".to_string(), program.name.to_string()),
             ("program".to_string(), without_docs_and_defaults(program)),
             ("flags".to_string(), self.flags_text()),
-            ("schedules".to_string(), "{}".to_string()),
+            ("schedules".to_string(), self.schedules_text()),
             ("seed".to_string(), "0".to_string()),
         ]);
         let views = entries.iter().map(|(name, (dtype, shape, bytes))| {
@@ -125,17 +129,49 @@ impl Optimizer {
         Ok(in_order(bytes))
     }
 
-    /// The flags of each group, as JSON.
+    /// Where each schedule is, as JSON.
+    fn schedules_text(&self) -> String {
+        let name = |driver: &Driver| self.rule.program().hypers[driver.hyper].name.to_string();
+        let groups: BTreeMap<&str, BTreeMap<String, serde_json::Value>> = self
+            .groups
+            .iter()
+            .filter(|group| !group.drivers.is_empty())
+            .map(|group| (&*group.name, group.drivers.iter().map(|driver| (name(driver), driver.saved())).collect()))
+            .collect();
+        serde_json::to_string(&groups).unwrap_or_default()
+    }
+
+    /// Reads where the schedules of this optimizer are; one that the file does not have begins anew.
+    fn schedules_from(&self, text: &str) -> Result<Vec<Vec<Driver>>, String> {
+        let saved: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| format!("its `schedules` cannot be read: {error}"))?;
+        let mut all = Vec::new();
+        for group in &self.groups {
+            let mut drivers = group.drivers.clone();
+            for driver in &mut drivers {
+                driver.reset();
+                let hyper = &*self.rule.program().hypers[driver.hyper].name;
+                let Some(entry) = saved.get(&group.name).and_then(|group| group.get(hyper)) else { continue };
+                driver.restore(entry).map_err(|reason| format!("the schedule of `{hyper}`: {reason}"))?;
+            }
+            all.push(drivers);
+        }
+        Ok(all)
+    }
+
+    /// The flags and modes of each group, as JSON.
     fn flags_text(&self) -> String {
         let program = self.rule.program();
-        let groups: BTreeMap<&str, BTreeMap<&str, bool>> = self
+        let groups: BTreeMap<&str, BTreeMap<&str, serde_json::Value>> = self
             .groups
             .iter()
             .map(|group| {
-                let flags = program.hypers.iter().enumerate().filter_map(|(index, hyper)| match hyper.default {
-                    HyperDefault::Flag(_) => Some((&*hyper.name, group.hypers.value(index).as_bool()?)),
-                    HyperDefault::Number(_) => None,
-                });
+                let flags =
+                    program.hypers.iter().enumerate().filter_map(|(index, hyper)| match group.hypers.value(index) {
+                        HyperValue::Flag(flag) => Some((&*hyper.name, (*flag).into())),
+                        HyperValue::Mode(mode) => Some((&*hyper.name, mode.to_string().into())),
+                        HyperValue::Number(_) | HyperValue::List(_) => None,
+                    });
                 (group.name.as_str(), flags.collect())
             })
             .collect();
@@ -162,7 +198,9 @@ impl Optimizer {
         }
         let program = self.rule.program();
         self.same_program(get("rule")?, get("program")?, get("flags")?)?;
+        let drivers = self.schedules_from(get("schedules")?)?;
         let mut file = File {
+            drivers,
             model: vec![None; program.states.len()],
             groups: vec![vec![None; program.states.len()]; self.groups.len()],
             tensors: BTreeMap::new(),
@@ -279,6 +317,8 @@ impl Optimizer {
 
 /// What a state file holds.
 struct File {
+    /// For each group.
+    drivers: Vec<Vec<Driver>>,
     model: Vec<Option<f64>>,
     groups: Vec<Vec<Option<f64>>>,
     tensors: BTreeMap<String, Loaded>,

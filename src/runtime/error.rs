@@ -12,6 +12,12 @@ use std::path::PathBuf;
 pub enum Error {
     /// The rule does not compile.
     Compile(CompileError),
+    /// No shipped schedule has this name.
+    UnknownSchedule { schedule: String, similar: Option<String> },
+    /// The text of a schedule cannot be read.
+    ScheduleText { text: String, reason: String },
+    /// A schedule has no usable value at this step.
+    ScheduleValue { schedule: String, step: u64, reason: String },
     /// A file cannot be read or written.
     Io { path: PathBuf, error: std::io::Error },
     /// No shipped rule has this name.
@@ -20,8 +26,8 @@ pub enum Error {
     UnknownHyper { rule: String, hyper: String, similar: Option<String>, known: Vec<String> },
     /// The value is not in the hyper's interval, or it is NaN.
     HyperOutOfRange { hyper: String, value: f64, interval: Option<String> },
-    /// A number for a flag, or the other way round.
-    HyperKind { hyper: String, expected: &'static str, given: String },
+    /// A number for a flag, an unknown mode, and the like.
+    HyperKind { hyper: String, expected: String, given: String },
     /// A flag or a `fixed` hyper is set when building only.
     HyperFixed { hyper: String },
     /// A hyper `per model` has one value for all groups.
@@ -77,6 +83,17 @@ impl fmt::Display for Error {
             Error::Io { path, error } => write!(f, "{}: {error}", path.display()),
             Error::UnknownRule { rule, similar } => {
                 write!(f, "no shipped rule is called `{rule}`{}; `updraft list` shows all", did_you_mean(similar))
+            }
+            Error::UnknownSchedule { schedule, similar } => {
+                write!(
+                    f,
+                    "no shipped schedule is called `{schedule}`{}; a file is named by its path",
+                    did_you_mean(similar)
+                )
+            }
+            Error::ScheduleText { text, reason } => write!(f, "schedule `{text}`: {reason}"),
+            Error::ScheduleValue { schedule, step, reason } => {
+                write!(f, "schedule `{schedule}`, step {step}: {reason}")
             }
             Error::UnknownHyper { rule, hyper, similar, known } => {
                 write!(f, "{rule} has no hyper `{hyper}`{}; it has {}", did_you_mean(similar), list(known))

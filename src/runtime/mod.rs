@@ -26,6 +26,7 @@ pub(crate) use checkpoint::in_order;
 pub use builder::{GroupBuilder, OptimizerBuilder, Selector};
 pub use error::Error;
 pub use hyper::HyperValue;
+pub(crate) use hyper::{Hypers, find as hyper_named};
 pub use optimizer::{GroupMut, Optimizer};
 pub use plans::Engine;
 pub use rule::{HyperInfo, Rule};

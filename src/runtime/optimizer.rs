@@ -8,12 +8,13 @@ use super::plans::{Compiled, CompiledSweep, Engine, Plans, outcomes};
 use super::rule::Rule;
 use super::state::{State, StateValues};
 use super::tensor::{Erase, GradElements, Key, ParamElements, Tensor, TensorId};
-use crate::check::program::{Extent, InputId, Program, StateId};
-use crate::ir::region::{Level, Region};
+use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, Program, StateId};
+use crate::ir::region::{Level, Outside, Region};
 use crate::ir::step::{Array, Source};
 use crate::ir::{
     Args, Arrays, Buffer, Column, Facts, Outcome, Scalar, Scalars, Storage, Uniforms, eval_step, lower_init,
 };
+use crate::schedule::{Advance, Driver};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
@@ -59,6 +60,8 @@ pub(super) struct Group {
     pub(super) name: String,
     matcher: Matcher,
     pub(super) hypers: Hypers,
+    /// In the order of their hypers.
+    pub(super) drivers: Vec<Driver>,
     pub(super) scope: Scope,
 }
 
@@ -171,8 +174,40 @@ impl UniformValues {
 }
 
 impl Group {
-    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, rule: &Rule) -> Group {
-        Group { name, matcher, hypers, scope: Scope::new(rule.program()) }
+    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, mut drivers: Vec<Driver>, rule: &Rule) -> Group {
+        drivers.sort_by_key(|driver| driver.hyper);
+        Group { name, matcher, hypers, drivers, scope: Scope::new(rule.program()) }
+    }
+
+    /// Gives each hyper that a schedule drives its value for the step that is about to be taken.
+    fn drive(&mut self, rule: &Rule) -> Result<(), Error> {
+        let mut changed = false;
+        // In the order of the hypers: the default of one, which is its schedule's `base`, may use those before it.
+        for driver in &mut self.drivers {
+            if changed {
+                self.hypers.evaluate(rule);
+            }
+            let base = self.hypers.own(driver.hyper).as_f64().unwrap_or(f64::NAN);
+            let value = driver.prepare(base)?;
+            let hyper = &rule.program().hypers[driver.hyper];
+            if let Some(range) = hyper.interval.filter(|range| !range.contains(value)) {
+                let reason = format!("it gives `{}` the value {value}, which is not in {range}", hyper.name);
+                return Err(Error::ScheduleValue { schedule: driver.schedule.to_string(), step: driver.s, reason });
+            }
+            changed |= self.hypers.drive(driver.hyper, Some(value));
+        }
+        if changed { self.hypers.check(rule, &self.name) } else { Ok(()) }
+    }
+
+    /// Puts back what was in force: the step was refused.
+    pub(super) fn undrive(&mut self, rule: &Rule) {
+        let mut changed = false;
+        for driver in &self.drivers {
+            changed |= self.hypers.drive(driver.hyper, driver.in_force);
+        }
+        if changed {
+            self.hypers.evaluate(rule);
+        }
     }
 }
 
@@ -210,7 +245,12 @@ struct Sources<'a> {
 impl Sources<'_> {
     fn get(&self, source: Source) -> Scalar {
         match source {
-            Source::Hyper(id) | Source::Flag(id) => self.hypers.scalar(id.index()),
+            Source::Hyper(_) | Source::Flag(_) | Source::Mode(..) => {
+                self.hypers.scalar(self.rule.program(), source).unwrap_or(Scalar::F64(f64::NAN))
+            }
+            Source::Given(id) => Scalar::Bool(self.given(id).is_some()),
+            // Only schedules have these.
+            Source::S | Source::Base => Scalar::F64(f64::NAN),
             Source::T => Scalar::F64(self.t as f64),
             Source::Input(id) => Scalar::F64(self.input(id).unwrap_or(f64::NAN)),
             Source::State(id) => Scalar::F64(self.state(id).unwrap_or_else(|| self.first_value(id))),
@@ -230,22 +270,36 @@ impl Sources<'_> {
     fn first_value(&self, id: StateId) -> f64 {
         let program = self.rule.program();
         let facts = Facts { storage: self.slot.storage, math: crate::ir::Math::Strict, outcomes: Vec::new() };
-        let mut scalars = Scalars { hypers: all_hypers(program, self.hypers), ..Scalars::default() };
+        let mut scalars = scalars_of(program, self.hypers);
         eval_step(&lower_init(program, id, &facts), &mut Arrays::default(), &mut scalars);
         scalars.states.get(&id).copied().unwrap_or(f64::NAN)
     }
 
     /// An input: what the host gave last, else its default.
     fn input(&self, id: InputId) -> Option<f64> {
+        self.given(id).or_else(|| self.hypers.input_default(id.index()))
+    }
+
+    /// What the host gave.
+    fn given(&self, id: InputId) -> Option<f64> {
         let input = &self.rule.program().inputs[id.index()];
-        let given = match input.extent {
+        match input.extent {
             Extent::Model => self.model.inputs[id.index()],
             Extent::Group => self.group.inputs[id.index()],
             Extent::Tensor | Extent::Element => {
                 self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
             }
-        };
-        given.or(self.hypers.input_default(id.index()))
+        }
+    }
+}
+
+impl Outside for &Sources<'_> {
+    fn scalar(&self, source: Source) -> Scalar {
+        self.get(source)
+    }
+
+    fn list(&self, list: ListRef) -> &[f64] {
+        self.hypers.list(self.rule.program(), list)
     }
 }
 
@@ -261,8 +315,26 @@ fn sources_of<'a>(
     Sources { rule, hypers, group, model, t: slot.t + 1, slot, inputs: &tensor.inputs }
 }
 
-fn all_hypers(program: &Program, hypers: &Hypers) -> Vec<Option<Scalar>> {
-    (0..program.hypers.len()).map(|index| Some(hypers.scalar(index))).collect()
+/// The hypers of a group as the evaluator of steps takes them.
+fn scalars_of(program: &Program, hypers: &Hypers) -> Scalars {
+    let mut scalars = Scalars::default();
+    for (index, hyper) in program.hypers.iter().enumerate() {
+        let id = HyperId(index as u32);
+        scalars.hypers.push(match hypers.value(index) {
+            HyperValue::Number(x) => Some(Scalar::F64(*x)),
+            HyperValue::Flag(flag) => Some(Scalar::Bool(*flag)),
+            HyperValue::Mode(_) | HyperValue::List(_) => None,
+        });
+        match (&hyper.default, hypers.value(index)) {
+            (HyperDefault::Mode(modes), HyperValue::Mode(mode)) => {
+                let position = modes.iter().position(|known| known == mode);
+                scalars.modes.extend(position.map(|position| (id, position as u32)));
+            }
+            (_, HyperValue::List(elements)) => scalars.lists.extend([(id, elements.to_vec())]),
+            _ => {}
+        }
+    }
+    scalars
 }
 
 impl Optimizer {
@@ -376,13 +448,13 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The value of a hyper in the group `default`.
+    /// The value of a hyper in the group `default`: of one that a schedule drives, what the last step used.
     ///
     /// # Errors
     /// [`Error::UnknownHyper`].
     pub fn hyper(&self, name: &str) -> Result<HyperValue, Error> {
         let index = hyper::index(self.rule.program(), name)?;
-        Ok(self.groups[self.groups.len() - 1].hypers.value(index))
+        Ok(self.groups[self.groups.len() - 1].hypers.value(index).clone())
     }
 
     /// A group, to read and set its own hypers.
@@ -398,14 +470,28 @@ impl Optimizer {
         }
     }
 
-    /// Gives an input per model for the next step. After a step that succeeded it has to be given again.
+    /// Gives an input per model for the next step, and to the schedules that have an input of this name what was observed
+    /// in the step just completed. After a step that succeeded it has to be given again.
     ///
     /// # Errors
     /// [`Error::UnknownInput`], [`Error::InputExtent`].
     pub fn input(&mut self, name: &str, value: f64) -> Result<(), Error> {
-        let index = input_index(self.rule.program(), name, Extent::Model)?;
-        self.model.inputs[index] = Some(value);
+        let mut known = false;
+        for driver in self.groups.iter_mut().flat_map(|group| &mut group.drivers) {
+            known |= driver.observe(name, value);
+        }
+        match input_index(self.rule.program(), name, Extent::Model) {
+            Ok(index) => self.model.inputs[index] = Some(value),
+            Err(_) if known => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
+    }
+
+    /// An epoch is over: schedules that advance with epochs take their next step.
+    pub fn end_epoch(&mut self) {
+        let drivers = self.groups.iter_mut().flat_map(|group| &mut group.drivers);
+        drivers.filter(|driver| driver.advance == Advance::Epoch).for_each(Driver::advance);
     }
 
     // What is known of tensors.
@@ -484,6 +570,8 @@ impl Optimizer {
         self.model = Scope::new(&program);
         for group in &mut self.groups {
             group.scope = Scope::new(&program);
+            group.drivers.iter_mut().for_each(Driver::reset);
+            group.undrive(&self.rule);
         }
     }
 
@@ -524,9 +612,11 @@ impl Optimizer {
     pub fn step(&mut self, tensors: &mut [Tensor<'_>]) -> Result<(), Error> {
         let known = self.tensors.len();
         self.scratch.call += 1;
-        let mut tensors = match self.check(tensors) {
+        let checked = self.groups.iter_mut().try_for_each(|group| group.drive(&self.rule));
+        let mut tensors = match checked.and_then(|()| self.check(tensors)) {
             Ok(tensors) => tensors,
             Err(error) => {
+                self.groups.iter_mut().for_each(|group| group.undrive(&self.rule));
                 // Tensors that this call brought are forgotten again: they have taken no step.
                 for slot in self.tensors.drain(known..) {
                     self.by_name.remove(&slot.name);
@@ -549,6 +639,7 @@ impl Optimizer {
             }
             scope.inputs.fill(None);
         }
+        self.groups.iter_mut().flat_map(|group| &mut group.drivers).for_each(Driver::commit);
         Ok(())
     }
 
@@ -657,7 +748,7 @@ impl Optimizer {
         let conditions = self.rule.condition_code(storage);
         let sources = sources_of(&self.rule, &self.groups, &self.model, slot, tensor);
         let Scratch { registers, outcomes: found, needed, touched, stores, .. } = &mut self.scratch;
-        conditions.run((Level::Model, Level::Tensor), registers, |s| sources.get(s), |_, _| ());
+        conditions.run((Level::Model, Level::Tensor), registers, &sources, |_, _| ());
         outcomes(self.rule.program(), conditions, registers, found);
         // A condition in a block that is not taken reads nothing: neither inputs that were not given, nor states.
         let reached = conditions.outputs.iter().zip(&*found).filter(|(_, outcome)| **outcome != Outcome::Unreached);
@@ -716,7 +807,7 @@ impl Optimizer {
         }
         let first_values = stores.len();
         if let Some(region) = &plan.scalars {
-            region.run((Level::Model, Level::Steps), &mut registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+            region.run((Level::Model, Level::Steps), &mut registers, &sources, |id, x| stores.push((id, x)));
         }
         for (index, (id, x)) in stores.drain(..).enumerate() {
             let scope = match self.rule.program().states[id.index()].extent {
@@ -776,7 +867,7 @@ impl Optimizer {
                 }
             }
             let Prepared { registers, uniforms, .. } = &mut prepared[work];
-            region.run((Level::Tensor, Level::Tensor), registers, |s| sources.get(s), |id, x| stores.push((id, x)));
+            region.run((Level::Tensor, Level::Tensor), registers, &sources, |id, x| stores.push((id, x)));
             uniforms.set(slot.storage, region, registers);
             for (id, x) in stores.drain(..) {
                 self.tensors[index].states[id.index()] = State::Scalar(x);
@@ -912,7 +1003,7 @@ fn first_values<T: Erase>(
         let is_one_value = program.node(program.states[id.index()].init).extent.is_scalar();
         let column = T::column(if is_one_value && !param.is_empty() { &param[..1] } else { param });
         let mut arrays = Arrays([(Array::Param, column)].into());
-        let mut scalars = Scalars { hypers: all_hypers(program, hypers), ..Scalars::default() };
+        let mut scalars = scalars_of(program, hypers);
         eval_step(&lower_init(program, id, facts), &mut arrays, &mut scalars);
         states[id.index()] = match arrays.0.remove(array) {
             Some(Column::F32(x)) if is_one_value && x.len() == 1 => State::filled_f32(param.len(), x[0]),
@@ -961,7 +1052,7 @@ impl GroupMut<'_> {
     /// [`Error::UnknownHyper`].
     pub fn hyper(&self, name: &str) -> Result<HyperValue, Error> {
         let index = hyper::index(self.optimizer.rule.program(), name)?;
-        Ok(self.optimizer.groups[self.index].hypers.value(index))
+        Ok(self.optimizer.groups[self.index].hypers.value(index).clone())
     }
 
     /// Gives an input per group for the next step.
@@ -979,11 +1070,11 @@ impl GroupMut<'_> {
 fn with(rule: &Rule, old: &Hypers, values: &[(&str, HyperValue)], group: &str) -> Result<Hypers, Error> {
     let mut hypers = old.clone();
     for (name, value) in values {
-        let index = hyper::find(rule.program(), name, *value)?;
+        let index = hyper::find(rule.program(), name, value)?;
         if rule.program().hypers[index].fixed {
             return Err(Error::HyperFixed { hyper: name.to_string() });
         }
-        hypers.set(index, *value);
+        hypers.set(index, value.clone());
     }
     hypers.check(rule, group)?;
     Ok(hypers)

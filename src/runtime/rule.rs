@@ -4,13 +4,14 @@ use super::builder::OptimizerBuilder;
 use super::error::Error;
 use super::hyper::{HyperValue, Hypers};
 use super::shipped::SHIPPED;
-use crate::check::program::{HyperDefault, Program, Ty};
-use crate::check::{Checked, check};
-use crate::diagnostic::{CompileError, Diagnostic, did_you_mean};
+use crate::check::program::{FileKind, HyperDefault, Program, Ty};
+use crate::check::{Checked, check_with};
+use crate::diagnostic::{Code, CompileError, Diagnostic, did_you_mean};
 use crate::ir::Storage;
 use crate::ir::region::Region;
 use crate::ir::{lower_conditions, lower_scalars};
-use crate::source::SourceFile;
+use crate::library::{Library, Shipped};
+use crate::source::{SourceFile, Span};
 use crate::syntax::parse;
 use std::path::Path;
 use std::sync::Arc;
@@ -98,12 +99,26 @@ impl Rule {
     /// # Errors
     /// Every error of the file.
     pub fn compile(file: SourceFile) -> Result<Rule, CompileError> {
+        Rule::compile_kind(file, FileKind::Optimizer, &Shipped)
+    }
+
+    /// Checks a source file that has to hold this kind of thing.
+    pub(crate) fn compile_kind(file: SourceFile, kind: FileKind, library: &dyn Library) -> Result<Rule, CompileError> {
         let parsed = parse(&file);
-        let Checked { program, lints } = check(&parsed).map_err(|found| CompileError::new(file, found))?;
+        let Checked { program, lints } = match check_with(&parsed, library) {
+            Ok(checked) => checked,
+            Err(found) => return Err(CompileError::new(file, found)),
+        };
+        if program.kind != kind {
+            let span = parsed.ast.header.as_ref().map_or(Span::new(0, 0), |header| header.span);
+            let (is, needed) = (program.kind.keyword(), kind.keyword());
+            let message = format!("this file holds a {is}, but the {needed} of this name was asked for");
+            return Err(CompileError::new(file, vec![Diagnostic::new(Code::NotAllowedHere, span, message)]));
+        }
         let program = Arc::new(program);
-        let defaults = program.hypers.iter().map(|hyper| match hyper.default {
-            HyperDefault::Number(id) => Some(lower_scalars(&program, &[id])),
-            HyperDefault::Flag(_) => None,
+        let defaults = program.hypers.iter().map(|hyper| match &hyper.default {
+            HyperDefault::Number(id) => Some(lower_scalars(&program, &[*id])),
+            HyperDefault::Flag(_) | HyperDefault::Mode(_) | HyperDefault::List(_) => None,
         });
         let requires: Vec<_> = program.requires.iter().map(|require| require.cond).collect();
         debug_assert!(requires.iter().all(|id| program.node(*id).ty == Ty::Condition));
@@ -139,7 +154,7 @@ impl Rule {
         let defaults = Hypers::new(self);
         self.0.program.hypers.iter().enumerate().map(move |(index, hyper)| HyperInfo {
             name: &hyper.name,
-            default: defaults.value(index),
+            default: defaults.value(index).clone(),
             interval: hyper.interval.map(|range| range.to_string()),
             fixed: hyper.fixed,
             doc: hyper.doc.as_deref(),
@@ -160,15 +175,15 @@ impl Rule {
         OptimizerBuilder::new(self.clone())
     }
 
-    pub(super) fn default_code(&self, index: usize) -> Option<&Region> {
+    pub(crate) fn default_code(&self, index: usize) -> Option<&Region> {
         self.0.defaults[index].as_ref()
     }
 
-    pub(super) fn input_default(&self, index: usize) -> Option<&Region> {
+    pub(crate) fn input_default(&self, index: usize) -> Option<&Region> {
         self.0.input_defaults[index].as_ref()
     }
 
-    pub(super) fn require_code(&self) -> &Region {
+    pub(crate) fn require_code(&self) -> &Region {
         &self.0.requires
     }
 

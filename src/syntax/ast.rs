@@ -49,6 +49,14 @@ impl FileKind {
             FileKind::Schedule => "schedule",
         }
     }
+
+    /// What the name of such a file ends with, after the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            FileKind::Optimizer | FileKind::Fragment => "opt",
+            FileKind::Schedule => "sched",
+        }
+    }
 }
 
 /// A name and where it stands. Its text is in Unicode normalization form C. `adam.m` is one name.

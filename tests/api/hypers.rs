@@ -146,7 +146,7 @@ fn values_are_held_to_kind_and_interval() {
     for value in [0.0, 2.5, -1.0, f64::NAN] {
         assert!(matches!(refuse("n", value.into()), Error::HyperOutOfRange { .. }), "{value}");
     }
-    assert!(matches!(refuse("lr", true.into()), Error::HyperKind { expected: "a number", .. }));
+    assert!(matches!(refuse("lr", true.into()), Error::HyperKind { expected, .. } if expected == "a number"));
     assert!(matches!(refuse("flag", 1.into()), Error::HyperKind { .. }));
     let accepted: [(&str, updraft::runtime::HyperValue); 3] =
         [("lr", 10.into()), ("n", 1.into()), ("flag", true.into())];

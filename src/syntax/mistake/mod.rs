@@ -89,7 +89,7 @@ pub(super) fn explain(file: &SourceFile, span: Span, at: usize, expected: &[Expe
     let tokens = piece_tokens(text, span);
     let index = tokens.iter().position(|token| token.end > at).unwrap_or(tokens.len());
     let stop = Stop { text, span, tokens, index, at, expected };
-    let mistakes: [fn(&Stop<'_>) -> Option<Diagnostic>; 17] = [
+    let mistakes: [fn(&Stop<'_>) -> Option<Diagnostic>; 18] = [
         number::malformed,
         pointed_name,
         name_of_rule,
@@ -102,6 +102,7 @@ pub(super) fn explain(file: &SourceFile, span: Span, at: usize, expected: &[Expe
         missing_brace,
         foreign::conditional,
         second_statement,
+        list_in_formula,
         missing_value,
         missing_then,
         unopened_bracket,
@@ -556,6 +557,18 @@ fn no_assignment(stop: &Stop<'_>) -> Option<Diagnostic> {
             .help(format!("a function returns a value and changes nothing: write `p = {name}(...)`")),
         _ => error.label("expected `=`, `+=`, `-=`, `*=` or `/=`").help(format!("write `{name} = ...`")),
     })
+}
+
+/// A list where it is used: `prod([1, 2], n)`.
+fn list_in_formula(stop: &Stop<'_>) -> Option<Diagnostic> {
+    if stop.found_text() != "[" || !stop.expects(Expected::Expression) {
+        return None;
+    }
+    let close = (stop.index..stop.tokens.len()).find(|index| stop.word(*index) == "]");
+    let list = close.and_then(|close| stop.excerpt(stop.index, close)).unwrap_or("[30, 60]");
+    let message = "a list is not written into a formula";
+    let help = format!("declare it above, `hyper NAME = {list}`, and write `NAME` here");
+    Some(stop.error(message).label("a list begins here").help(help))
 }
 
 /// What was expected, and no more.
