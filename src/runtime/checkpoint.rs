@@ -137,12 +137,18 @@ impl Optimizer {
             let drivers = group.drivers.iter().map(|driver| {
                 let parts: Vec<Vec<String>> =
                     driver.memory.parts.iter().map(|states| states.iter().map(bits).collect()).collect();
-                let entry = serde_json::json!({
+                // What the next value is computed from has not been used yet.
+                let observed: BTreeMap<&str, String> =
+                    driver.observed.iter().map(|(name, x)| (name.as_str(), bits(x))).collect();
+                let mut entry = serde_json::json!({
                     "schedule": driver.schedule.to_string(),
                     "s": driver.s,
                     "value": driver.value.as_ref().map(bits),
                     "states": parts,
                 });
+                if !observed.is_empty() {
+                    entry["observed"] = serde_json::json!(observed);
+                }
                 (self.rule.program().hypers[driver.hyper].name.to_string(), entry)
             });
             groups.insert(group.name.clone(), drivers.collect::<BTreeMap<_, _>>());

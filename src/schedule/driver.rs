@@ -32,7 +32,7 @@ pub(crate) struct Driver {
     next: Option<f64>,
     next_memory: Memory,
     /// What the host has observed since the value was computed.
-    observed: Vec<(String, f64)>,
+    pub(crate) observed: Vec<(String, f64)>,
 }
 
 impl Driver {
@@ -54,7 +54,7 @@ impl Driver {
 
     /// Takes what was observed, if the schedule has such an input.
     pub(crate) fn observe(&mut self, name: &str, x: f64) -> bool {
-        if !self.schedule.inputs().contains(&name) {
+        if !self.schedule.reads(name) {
             return false;
         }
         match self.observed.iter_mut().find(|(known, _)| known == name) {
@@ -118,6 +118,12 @@ impl Driver {
             Some(value) => Some(number(value)?),
         };
         self.in_force = self.value;
+        // Files of schedules without inputs need not have it.
+        if let Some(observed) = entry.get("observed") {
+            let observed = observed.as_object().ok_or("what it observed cannot be read")?;
+            let observed = observed.iter().map(|(name, x)| Ok::<_, String>((name.clone(), number(x)?)));
+            self.observed = observed.collect::<Result<_, _>>()?;
+        }
         let parts = entry.get("states").and_then(|parts| parts.as_array()).ok_or("its states cannot be read")?;
         if parts.len() != self.memory.parts.len() {
             return Err("it has another number of parts".to_string());

@@ -201,6 +201,15 @@ impl Schedule {
         names
     }
 
+    /// Whether it has an input of this name.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        let mut reads = false;
+        each_part(&self.0, &mut |part| {
+            reads |= part.rule.program().inputs.iter().any(|input| &*input.name == name);
+        });
+        reads
+    }
+
     /// The value at step `s` for a hyper whose own value is `base`.
     ///
     /// # Errors
