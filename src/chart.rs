@@ -77,6 +77,16 @@ impl Axis {
         Axis { title: title.to_string(), min, max, log: false, ticks }
     }
 
+    /// A linear axis for values of any magnitude, which does not go below 0 if they do not.
+    pub(crate) fn of_hyper(title: &str, values: impl Iterator<Item = f64> + Clone) -> Axis {
+        let negative = values.clone().any(|value| value < 0.0);
+        let mut axis = Axis::linear(title, values, f64::INFINITY, value_text);
+        if axis.min < 0.0 && !negative {
+            axis.min = 0.0;
+        }
+        axis
+    }
+
     /// A logarithmic axis that holds positive `values`.
     pub(crate) fn logarithmic(title: &str, values: impl Iterator<Item = f64>) -> Axis {
         let (low, high) = bounds(values.filter(|&value| value > 0.0)).unwrap_or((0.1, 1.0));
@@ -242,7 +252,7 @@ fn labels(
     lines: &[Line<'_>],
 ) {
     let mut ends = Vec::new();
-    for line in lines {
+    for line in lines.iter().filter(|line| !line.label.is_empty()) {
         let Some(&last) = line.points.last() else { continue };
         let (px, py) = at(last);
         // A line that left the frame is labelled where it left, with the direction it took.
@@ -356,7 +366,7 @@ pub(crate) fn outline(values: &[f64], first: f64, most: usize) -> Vec<(f64, f64)
 }
 
 /// A value of an axis of any magnitude, with the digits that tell it from the next tick.
-pub(crate) fn value_text(value: f64, digits: usize) -> String {
+fn value_text(value: f64, digits: usize) -> String {
     let magnitude = value.abs();
     if magnitude < 1e-12 && digits < 12 {
         "0".to_string()

@@ -5,7 +5,7 @@
 
 use super::apply::{Given, distinct, parse_input, read_numbers};
 use super::{Failure, columns, load_schedule, parse_set, print, write_files};
-use crate::chart::{Axis, Line, outline, standalone, value_text};
+use crate::chart::{Axis, Line, outline, standalone};
 use crate::check::number_text;
 use crate::{Error, HyperValue, Schedule};
 use std::path::{Path, PathBuf};
@@ -73,13 +73,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// An input with what each step observed, or one number for all.
+type Observed = (String, Result<Vec<f64>, f64>);
+
 /// The inputs with what each step observed. Of one that is given twice the last counts.
-fn observed(
-    args: &Args,
-    schedules: &[Schedule],
-    steps: usize,
-) -> Result<Vec<(String, Result<Vec<f64>, f64>)>, Failure> {
-    let mut inputs: Vec<(String, Result<Vec<f64>, f64>)> = Vec::new();
+fn observed(args: &Args, schedules: &[Schedule], steps: usize) -> Result<Vec<Observed>, Failure> {
+    let mut inputs: Vec<Observed> = Vec::new();
     for (name, given) in &args.input {
         if !schedules.iter().any(|schedule| schedule.reads(name)) {
             let mut known: Vec<&str> = schedules.iter().flat_map(Schedule::inputs).collect();
@@ -100,12 +99,7 @@ fn observed(
     Ok(inputs)
 }
 
-fn values(
-    schedule: &Schedule,
-    base: f64,
-    steps: usize,
-    inputs: &[(String, Result<Vec<f64>, f64>)],
-) -> Result<Vec<f64>, Failure> {
+fn values(schedule: &Schedule, base: f64, steps: usize, inputs: &[Observed]) -> Result<Vec<f64>, Failure> {
     let mut run = schedule.run()?;
     let mut values = Vec::with_capacity(steps);
     let mut observed: Vec<(&str, f64)> = Vec::new();
@@ -148,8 +142,8 @@ fn quoted(text: &str) -> String {
 
 fn svg(names: &[String], all: &[Vec<f64>]) -> String {
     let steps = all.first().map_or(0, Vec::len);
-    let x = Axis::counted("step", 0, steps.saturating_sub(1), 10);
-    let y = Axis::linear("value", all.iter().flatten().copied(), f64::INFINITY, value_text);
+    let x = Axis::counted("step", 0, steps, 10);
+    let y = Axis::of_hyper("value", all.iter().flatten().copied());
     let lines: Vec<Line<'_>> = names
         .iter()
         .zip(all)

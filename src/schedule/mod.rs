@@ -248,7 +248,7 @@ impl Schedule {
         let mut result = Ok(());
         each_part(&self.0, &mut |part| {
             if result.is_ok() {
-                result = part.hypers.clone().check(&part.rule, part.rule.name());
+                result = part.hypers.clone().check(&part.rule, "");
             }
         });
         result

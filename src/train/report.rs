@@ -257,7 +257,7 @@ fn driven_charts(out: &mut String, runs: &[Run]) {
             .collect();
         let steps = all.iter().map(|(_, _, driven)| driven.values.len()).max().unwrap_or(0);
         let values = all.iter().flat_map(|(_, _, driven)| driven.values.iter().copied());
-        let y = Axis::linear(name, values, f64::INFINITY, chart::value_text);
+        let y = Axis::of_hyper(name, values);
         let mut schedules: Vec<&str> = all.iter().map(|(_, _, driven)| driven.schedule.as_str()).collect();
         schedules.dedup();
         let note = format!("As its schedule gives it: {}.", cut(&schedules.join("; "), 200));
