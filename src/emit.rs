@@ -15,6 +15,7 @@ use crate::ir::{Facts, Math, Step, Storage, lower, print_kernel};
 use crate::plan::plan;
 use crate::runtime::{Error, HyperValue, Rule};
 use crate::syntax;
+use crate::syntax::ast::FileKind;
 use std::fmt::Write as _;
 
 /// A stage of the compiler whose result has a text.
@@ -153,6 +154,11 @@ pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, 
         // A rule that passed the checker has no errors, so it always has a layout.
         Stage::Ast => Ok(syntax::print(&syntax::parse(&program.file)).unwrap_or_default()),
         Stage::Program => Ok(print_program(program)),
+        _ if program.kind == FileKind::Schedule => {
+            let reason =
+                format!("a schedule has the stages ast and program only, not {}: it is evaluated", stage.name());
+            Err(Error::Codegen { rule: rule.name().to_string(), reason })
+        }
         _ if !options.all => text(rule, stage, options, &optimizer.facts(options.storage, options.t)),
         _ => {
             let mut seen: Vec<Facts> = Vec::new();

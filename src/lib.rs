@@ -97,6 +97,8 @@
 //!    high)`; `rsqrt(x)` is `1/sqrt(x)`; `fma` is one rounding in both modes.
 //! 8. **Memory.** A step never reads or writes outside of the slices that it is given, whatever the rule says.
 
+#[cfg(feature = "cli")]
+mod chart;
 pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -126,7 +126,7 @@ p -= lr * g
 fn help() {
     let folder = Folder::new("help");
     let mut all = folder.ok(&["--help"]);
-    for command in ["check", "fmt", "explain", "list", "doc", "emit", "apply", "train", "completions"] {
+    for command in ["check", "fmt", "explain", "list", "doc", "emit", "apply", "schedule", "train", "completions"] {
         all += &format!("\n$ updraft {command} --help\n{}", folder.ok(&[command, "--help"]));
     }
     insta::assert_snapshot!(all);
@@ -136,10 +136,12 @@ fn help() {
 fn what_does_not_exist_is_a_usage_error() {
     let folder = Folder::new("usage");
     let apply = ["apply", "sgd", "--params", "p", "--grads", "g", "--out", "o"];
-    for flag in ["--threads=1", "--seed=1", "--store=m=bf16", "--schedule=lr=step", "--view=x=f", "--report-out=f"] {
+    for flag in
+        ["--threads=1", "--seed=1", "--store=m=bf16", "--schedule=lr", "--schedule=lr=", "--view=x=f", "--report-out=f"]
+    {
         folder.fails(2, &[&apply[..], &[flag]].concat());
     }
-    for flag in ["--checkpoint=f", "--resume", "--schedule=lr=step", "--ema=0.9", "--threads=1"] {
+    for flag in ["--checkpoint=f", "--resume", "--schedule=lr", "--advance=batch", "--ema=0.9", "--threads=1"] {
         folder.fails(2, &["train", "sgd", flag]);
     }
     for args in
@@ -147,8 +149,7 @@ fn what_does_not_exist_is_a_usage_error() {
     {
         folder.fails(2, args);
     }
-    for flag in
-        ["--t=0", "--lanes=3", "--math=exact", "--dtype=bf16", "--set=lr", "--set=lr=x", "--isa=x86_64+avx2+fma"]
+    for flag in ["--t=0", "--lanes=3", "--math=exact", "--dtype=bf16", "--set=lr", "--set=lr=", "--isa=x86_64+avx2+fma"]
     {
         folder.fails(2, &["emit", "sgd", "--stage", "kernel", flag]);
     }
@@ -631,6 +632,213 @@ fn apply_says_which_tensor_is_wrong_and_writes_nothing() {
     insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
     let same = [with("p", "g", "o", &["--trace", "./o"]), with("p", "g", "x", &["--trace", "t", "--state-out", "t"])];
     insta::assert_snapshot!("same_output", transcript(&folder, 2, &same.each_ref().map(Vec::as_slice)));
+}
+
+// Schedules.
+
+#[test]
+fn schedule_gives_csv() {
+    let folder = Folder::new("schedule-csv");
+    let csv = |args: &[&str]| folder.ok(&[&["schedule"], args, &["--csv", "-"]].concat());
+    let plain = ["step", "--set", "step_size=2", "--set", "gamma=0.5", "--base", "1", "--steps", "5"];
+    let text = csv(&plain);
+    assert_eq!(text, "step,value\n0,1\n1,1\n2,0.5\n3,0.5\n4,0.25\n");
+    assert_eq!(folder.ok(&[&["schedule"], &plain[..], &["--csv", "f"]].concat()), "");
+    assert_eq!(folder.text("f"), text);
+    assert_eq!(csv(&["step(step_size=2, gamma=0.5)", "--base", "1", "--steps", "5"]), text);
+    let listed = csv(&["multistep", "--set", "milestones=[1, 3]", "--base", "1", "--steps", "5", "--set", "gamma=0.5"]);
+    assert_eq!(listed, "step,value\n0,1\n1,0.5\n2,0.5\n3,0.25\n4,0.25\n");
+    // A file, and what it calls, which lies beside it.
+    folder.write("half.sched", "schedule half\n\nvalue = tenth(base = base) * 5\n");
+    folder.write("tenth.sched", "schedule tenth\n\nvalue = base / 10\n");
+    for path in ["half.sched", "./half.sched"] {
+        assert_eq!(csv(&[path, "--base", "-3", "--steps", "1"]), "step,value\n0,-1.5\n");
+    }
+    let joined = "linear(start_factor=0.5, total_iters=2) for 2 then cosine(t_max=4)";
+    let several = csv(&[joined, "constant", "--base", "1", "--steps", "3"]);
+    let lines: Vec<&str> = several.lines().collect();
+    assert_eq!(lines[0], "step,\"linear(start_factor=0.5, total_iters=2) for 2 then cosine(t_max=4)\",constant");
+    assert_eq!(lines[1..], ["0,0.5,1", "1,0.75,1", "2,1,1"]);
+    // As many digits as it takes to read the same number back.
+    let exact = updraft::Schedule::shipped("cosine").unwrap().set("t_max", 7).unwrap();
+    for (s, line) in csv(&["cosine(t_max=7)", "--base", "0.1", "--steps", "8"]).lines().skip(1).enumerate() {
+        let value: f64 = line.split_once(',').unwrap().1.parse().unwrap();
+        assert_eq!(value.to_bits(), exact.value(s as u64, 0.1).unwrap().to_bits());
+    }
+}
+
+#[test]
+fn schedule_gives_what_was_observed_one_step_later() {
+    let folder = Folder::new("schedule-inputs");
+    folder.write("metrics", "1\n3\n\n");
+    let args = ["schedule", "loss_scaled", "--base", "1", "--steps", "3", "--csv", "-", "--input"];
+    assert_eq!(folder.ok(&[&args[..], &["loss=@metrics"]].concat()), "step,value\n0,1\n1,0.5\n2,0.25\n");
+    assert_eq!(folder.ok(&[&args[..], &["loss=1"]].concat()), "step,value\n0,1\n1,0.5\n2,0.5\n");
+    let mut plateau = args;
+    plateau[1] = "plateau(patience=0, factor=0.5)";
+    assert_eq!(folder.ok(&[&plateau[..], &["metric=4"]].concat()), "step,value\n0,1\n1,1\n2,0.5\n");
+}
+
+#[test]
+fn schedule_draws() {
+    let folder = Folder::new("schedule-draws");
+    insta::assert_snapshot!(folder.ok(&[
+        "schedule",
+        "cosine(t_max=200)",
+        "one_cycle",
+        "--base",
+        "0.1",
+        "--steps",
+        "200"
+    ]));
+    let args =
+        ["schedule", "cosine(t_max=200)", "linear(total_iters=50) * a&b/odd.sched", "--base", "0.1", "--steps", "200"];
+    fs::create_dir(folder.path("a&b")).unwrap();
+    folder.write("a&b/odd.sched", "schedule odd\n\nvalue = 0.5\n");
+    assert_eq!(folder.ok(&[&args[..], &["--svg", "plot.svg"]].concat()), "");
+    let svg = folder.text("plot.svg");
+    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"") && svg.ends_with("</svg>\n"), "{svg}");
+    for text in [">step<", ">value<", "cosine(t_max=200)", "linear(total_iters=50) * a&amp;b/odd"] {
+        assert!(svg.contains(text), "{text} in {svg}");
+    }
+    assert!(!svg.contains("NaN") && svg.matches("class=\"curve c1 d0\"").count() == 2, "{svg}");
+}
+
+#[test]
+fn schedule_errors() {
+    let folder = Folder::new("schedule-errors");
+    folder.write("metrics", "1\n2\n");
+    folder.write("broken.sched", "schedule broken\n\nvalue = bse\n");
+    fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["schedule"], more, &["--base", "1", "--steps", "9", "--csv", "f"]].concat()
+    }
+    let commands = [
+        with(&["cosin"]),
+        with(&["missing.sched"]),
+        with(&["broken.sched"]),
+        with(&["cosine", "--set", "tmax=3"]),
+        with(&["cosine(tmax=3)"]),
+        with(&["cosine", "--set", "t_max=[3]"]),
+        with(&["cosine for 3 then step", "--set", "t_max=3"]),
+        with(&["loss_scaled"]),
+        with(&["loss_scaled", "--input", "los=1"]),
+        with(&["cosine", "--input", "loss=1"]),
+        with(&["loss_scaled", "--input", "loss=@metrics"]),
+        with(&["multistep(milestones=[3, 2])"]),
+        with(&["plateau(mode=mean)"]),
+        with(&["cosine for then step"]),
+        with(&["cosine)"]),
+        with(&["exponential(gamma=1e200)"]),
+        with(&["cosine", "--svg", "no/such/folder"]),
+    ];
+    insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
+    for args in [&["--base", "1", "--steps", "0"][..], &["--base", "nan", "--steps", "1"], &["--base", "1"]] {
+        folder.fails(2, &[&["schedule", "cosine"], args].concat());
+    }
+    folder.fails(2, &with(&["cosine", "step", "--set", "gamma=1"]));
+    folder.fails(2, &with(&["cosine", "--svg", "./f"]));
+    folder.fails(2, &with(&["cosine", "--set", "t_max="]));
+}
+
+#[test]
+fn schedules_are_listed_and_shown() {
+    let folder = Folder::new("schedule-doc");
+    insta::assert_snapshot!("doc_plateau", folder.ok(&["doc", "plateau"]));
+    let text = "schedule tenth\nhyper  by=10\n\nvalue = base/by\n";
+    folder.write("tenth.sched", text);
+    folder.write("half.sched", "schedule half\n\nvalue = 5 * tenth(base = base)\n");
+    let checked = folder.ok(&["check", "tenth.sched", "half.sched"]);
+    assert_eq!(checked, "Checked 2 files: no errors, no warnings\n");
+    assert!(folder.ok(&["doc", "half.sched"]).starts_with("# half\n"));
+    folder.ok(&["fmt", "tenth.sched"]);
+    let laid_out = "schedule tenth\nhyper by = 10\n\nvalue = base / by\n";
+    assert_eq!(folder.text("tenth.sched"), laid_out);
+    assert_eq!(folder.ok(&["emit", "tenth.sched", "--stage", "ast"]), laid_out);
+    assert!(folder.ok(&["emit", "cosine", "--stage", "program"]).contains("value"));
+    let commands: [&[&str]; 4] =
+        [&["emit", "cosine", "--stage", "kernel"], &["doc", "cosin"], &["train", "cosine"], &["train", "tenth.sched"]];
+    insta::assert_snapshot!(transcript(&folder, 1, &commands));
+}
+
+#[test]
+fn apply_drives_hypers_and_goes_on_where_it_was() {
+    let folder = Folder::new("apply-schedule");
+    folder.write("p", safetensors(&[("w", f64s(&[1], &[0.0]))], &[]));
+    let ones = |n: usize| safetensors(&[("w", f64s(&[n, 1], &vec![1.0; n]))], &[]);
+    folder.write("g", ones(3));
+    let step = ["--set", "lr=1", "--schedule", "lr=step(step_size=1, gamma=0.5)"];
+    folder.ok(&apply("sgd", &step));
+    assert_eq!(values(&tensors(&folder.read("o"))["w"]), [-1.75]);
+    // A rule gets a line in its step, a schedule after it.
+    folder.write("both.opt", "optimizer both\nhyper lr = 1\ninput loss\n\np -= lr * loss * g\n");
+    folder.write("losses", "1\n3\n1\n");
+    folder.ok(&apply("both.opt", &["--schedule", "lr=loss_scaled", "--input", "loss=@losses"]));
+    assert_eq!(values(&tensors(&folder.read("o"))["w"]), [-(1.0 + 0.5 * 3.0 + 0.25)]);
+
+    // 20 steps at once, and 12 and 8.
+    let metrics: Vec<String> = (0..20).map(|k| ((k * 7) % 5 + 1).to_string()).collect();
+    for (name, part) in [("all", 0..20), ("first", 0..12), ("second", 12..20)] {
+        folder.write(&format!("g-{name}"), ones(part.len()));
+        folder.write(&format!("m-{name}"), metrics[part].join("\n"));
+    }
+    let schedule = "lr=plateau(patience=1, factor=0.5) for 9 then plateau(patience=0, factor=0.7) * cosine(t_max=90)";
+    let go = |params: &str, name: &str, more: &[&str]| {
+        let (grads, metric) = (format!("g-{name}"), format!("metric=@m-{name}"));
+        let args = ["apply", "adam", "--params", params, "--grads", &grads, "--input", &metric, "--schedule", schedule];
+        let (out, state) = (format!("o-{name}"), format!("s-{name}"));
+        folder.ok(&[&args[..], &["--out", &out, "--state-out", &state], more].concat());
+    };
+    go("p", "all", &[]);
+    go("p", "first", &[]);
+    go("o-first", "second", &["--state", "s-first"]);
+    assert!(folder.read("o-all") == folder.read("o-second") && folder.read("s-all") == folder.read("s-second"));
+    let commands = [
+        apply("sgd", &["--schedule", "lrr=cosine"]),
+        apply("sgd", &["--schedule", "nesterov=cosine"]),
+        apply("sgd", &["--schedule", "lr=cosin"]),
+        apply("sgd", &["--schedule", "lr=loss_scaled"]),
+        apply("sgd", &["--schedule", "lr=loss_scaled", "--input", "metric=1"]),
+        apply("sgd", &["--schedule", "lr=multistep(milestones=[3, 3])"]),
+        apply("sgd", &["--schedule", "lr=0 * cosine + -1"]),
+        [
+            &["apply", "adam", "--params", "p", "--grads", "g", "--out", "o", "--state", "s-first"][..],
+            &["--schedule", "lr=plateau"],
+        ]
+        .concat(),
+    ];
+    insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
+}
+
+#[test]
+fn train_drives_hypers() {
+    let folder = Folder::new("train-schedule");
+    digits(&folder);
+    let train = ["train", "adam", "--data", "digits", "--epochs", "2", "--batch", "10", "--schedule"];
+    let schedules = ["lr=loss_scaled * grad_norm_scaled", "--schedule", "beta1=0.5", "--report", "r.html"];
+    let text = folder.ok(&[&train[..], &schedules].concat());
+    assert!(text.contains("lr=0.001 by loss_scaled * grad_norm_scaled beta1=0.9 by 0.5 "), "{text}");
+    let report = folder.text("r.html");
+    for title in ["<h2>lr by step</h2>", "<h2>beta1 by step</h2>", "loss_scaled * grad_norm_scaled"] {
+        assert!(report.contains(title), "{title}");
+    }
+    // A rate of 0 from the second epoch on learns no more.
+    let still = ["lr=constant for 1 then 0", "--advance", "epoch"];
+    let text = folder.ok(&[&train[..], &still].concat());
+    let test_loss = |line: &str| line.split_whitespace().nth(2).unwrap().to_string();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("/2 ")).collect();
+    assert_eq!(test_loss(lines[0]), test_loss(lines[1]), "{text}");
+    assert!(text.contains(" for 1 then 0 per epoch"), "{text}");
+    folder.ok(&[&train[..], &["lr=plateau(patience=0)", "--advance", "epoch"]].concat());
+    folder.write("needs.sched", "schedule needs\ninput other\n\nvalue = base\nif s > 1 { value = other }\n");
+    let needs = [&train[..], &["lr=needs.sched"]].concat();
+    let commands: [&[&str]; 4] = [
+        &["train", "adam", "sgd", "--schedule", "beta1=cosine"],
+        &["train", "adam", "--schedule", "lr=cosin"],
+        &["train", "adam", "--schedule", "lr=multistep(milestones=[2, 1])"],
+        &needs,
+    ];
+    let said: Vec<String> = commands.iter().map(|args| folder.run(args).stderr).collect();
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 // train.

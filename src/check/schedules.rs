@@ -25,7 +25,9 @@ const MAX_CALLS: usize = 8;
 
 /// The schedules that a file and those that it calls have named: each is checked once, however often it is called.
 #[derive(Clone, Default)]
-pub(super) struct Callees(Rc<RefCell<BTreeMap<Arc<str>, Result<Callee, Broken>>>>);
+pub(super) struct Callees(Rc<RefCell<ByName>>);
+
+type ByName = BTreeMap<Arc<str>, Result<Callee, Broken>>;
 
 /// A schedule that can be called.
 #[derive(Clone)]

@@ -7,10 +7,10 @@
 //! Files are not trusted: everything that does not fit is an [`ApplyError`] that names file and tensor. Outputs are written
 //! together after everything has succeeded, so they may replace what was read.
 
-use super::{Failure, load_rule, parse_set, warn, write_files};
+use super::{Failure, load_rule, load_schedule, parse_schedule, parse_set, warn, write_files};
 use crate::check::program::{Extent, Program};
 use crate::runtime::in_order;
-use crate::{Engine, Error, HyperValue, Math, Optimizer, Rule, Tensor};
+use crate::{Engine, Error, HyperValue, Math, Optimizer, Rule, Schedule, Tensor};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ndarray::{ArrayD, Axis, ShapeError};
 use safetensors::SafeTensors;
@@ -45,7 +45,11 @@ pub(super) struct Args {
     /// Set a hyper; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
-    /// Give an input: a number for every step, or @FILE with one number a line, a line for each step
+    /// Let a schedule drive a hyper, for instance 'lr=cosine(t_max=1000)'; may be repeated
+    #[arg(long, value_name = "HYPER=SCHED", value_parser = parse_schedule)]
+    schedule: Vec<(String, String)>,
+    /// Give an input: a number for every step, or @FILE with one number a line, a line for each step; schedules get it
+    /// after the step
     #[arg(long, value_name = "NAME=VALUE|@FILE", value_parser = parse_input)]
     input: Vec<(String, Given)>,
     /// What runs the kernels; both give the same bits
@@ -58,12 +62,12 @@ pub(super) struct Args {
 
 /// The value of an input as an argument.
 #[derive(Clone, Debug, PartialEq)]
-enum Given {
+pub(super) enum Given {
     Number(f64),
     File(PathBuf),
 }
 
-fn parse_input(text: &str) -> Result<(String, Given), String> {
+pub(super) fn parse_input(text: &str) -> Result<(String, Given), String> {
     let Some((name, value)) = text.split_once('=') else {
         return Err("write NAME=VALUE or NAME=@FILE, for instance loss=0.5".to_string());
     };
@@ -84,7 +88,7 @@ fn engines() -> impl TypedValueParser<Value = Engine> {
 
 /// What is wrong with the files.
 #[derive(Debug)]
-enum ApplyError {
+pub(super) enum ApplyError {
     /// A file cannot be read.
     Read { path: PathBuf, error: std::io::Error },
     /// It is not what it should be.
@@ -194,11 +198,21 @@ impl From<ApplyError> for Failure {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    distinct_outputs(args)?;
+    distinct(&[
+        ("--out", Some(&args.out)),
+        ("--trace", args.trace.as_ref()),
+        ("--state-out", args.state_out.as_ref()),
+    ])?;
     let rule = load_rule(&args.rule)?;
     let mut builder = rule.optimizer().engine(args.engine).math(args.math);
     for (name, value) in &args.set {
         builder = builder.set(name, value.clone())?;
+    }
+    let mut schedules = Vec::new();
+    for (hyper, text) in &args.schedule {
+        let schedule = load_schedule(text)?;
+        schedules.push(schedule.clone());
+        builder = builder.schedule(hyper, schedule)?;
     }
     let mut optimizer = builder.build()?;
     if let Some(path) = &args.state {
@@ -211,7 +225,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let params_file = open(&args.params, &params_bytes)?;
     let grads_file = open(&args.grads, &grads_bytes)?;
     let mut params = Params::new(args, &params_file, &grads_file)?;
-    let inputs = inputs(&rule, &args.input, params.steps)?;
+    let inputs = inputs(&rule, &schedules, &args.input, params.steps)?;
     for step in 0..params.steps {
         take_step(&mut optimizer, &mut params, &inputs, step).map_err(|error| explained(error, args, step))?;
         if args.trace.is_some() {
@@ -233,11 +247,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Two outputs in one file would leave one of them.
-fn distinct_outputs(args: &Args) -> Result<(), ApplyError> {
-    let given =
-        [("--out", Some(&args.out)), ("--trace", args.trace.as_ref()), ("--state-out", args.state_out.as_ref())];
+pub(super) fn distinct(given: &[(&'static str, Option<&PathBuf>)]) -> Result<(), ApplyError> {
     let mut seen: Vec<(&'static str, PathBuf)> = Vec::new();
-    for (flag, path) in given {
+    for &(flag, path) in given {
         let Some(path) = path else { continue };
         let whole = std::fs::canonicalize(path).or_else(|_| {
             // It does not exist yet, but its folder does.
@@ -423,8 +435,10 @@ fn array<const N: usize, T>(shape: &[usize], bytes: &[u8], read: fn([u8; N]) -> 
 fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input], step: usize) -> Result<(), Error> {
     let program = optimizer.rule().program().clone();
     for input in inputs {
-        match program.inputs[input.index].extent {
-            Extent::Model => optimizer.input(&input.name, input.at(step))?,
+        // Schedules get it when the step is complete.
+        let Some(index) = input.index else { continue };
+        match program.inputs[index].extent {
+            Extent::Model => optimizer.input_of_rule(&input.name, input.at(step))?,
             Extent::Group => optimizer.group("default")?.input(&input.name, input.at(step))?,
             // These go with each tensor.
             Extent::Tensor | Extent::Element => {}
@@ -437,12 +451,16 @@ fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input
             Some(Stepped::F32(p, g)) => Tensor::new(name, p, g.index_axis(Axis(0), step)),
             Some(Stepped::F64(p, g)) => Tensor::new(name, p, g.index_axis(Axis(0), step)),
         };
-        for input in inputs.iter().filter(|input| program.inputs[input.index].extent == Extent::Tensor) {
+        for input in inputs.iter().filter(|input| input.is_per_tensor(&program)) {
             tensor = tensor.input(&input.name, input.at(step));
         }
         tensors.push(tensor);
     }
-    optimizer.step(&mut tensors)
+    optimizer.step(&mut tensors)?;
+    for input in inputs {
+        optimizer.observe(&input.name, input.at(step));
+    }
+    Ok(())
 }
 
 /// An error of a step in terms of the files.
@@ -466,13 +484,17 @@ fn explained(error: Error, args: &Args, step: usize) -> Failure {
 /// An input with its values.
 struct Input {
     name: String,
-    /// Which of the program's.
-    index: usize,
+    /// Which of the program's; nothing if schedules alone read it.
+    index: Option<usize>,
     /// One for each step, or one for all.
     values: Result<Vec<f64>, f64>,
 }
 
 impl Input {
+    fn is_per_tensor(&self, program: &Program) -> bool {
+        self.index.is_some_and(|index| program.inputs[index].extent == Extent::Tensor)
+    }
+
     fn at(&self, step: usize) -> f64 {
         match &self.values {
             Ok(values) => values[step],
@@ -482,26 +504,30 @@ impl Input {
 }
 
 /// The inputs that were given, all there for all steps. Of one that is given twice the last counts.
-fn inputs(rule: &Rule, given: &[(String, Given)], steps: usize) -> Result<Vec<Input>, Failure> {
+fn inputs(rule: &Rule, schedules: &[Schedule], given: &[(String, Given)], steps: usize) -> Result<Vec<Input>, Failure> {
     let program: &Program = rule.program();
     let mut inputs: Vec<Input> = Vec::new();
     for (name, given) in given {
-        let Some(index) = program.inputs.iter().position(|input| *input.name == **name) else {
-            let known = program.inputs.iter().map(|input| input.name.to_string()).collect();
+        let index = program.inputs.iter().position(|input| *input.name == **name);
+        if index.is_none() && !schedules.iter().any(|schedule| schedule.reads(name)) {
+            let of_schedules = schedules.iter().flat_map(Schedule::inputs);
+            let mut known: Vec<String> =
+                program.inputs.iter().map(|input| &*input.name).chain(of_schedules).map(String::from).collect();
+            known.dedup();
             return Err(Error::UnknownInput { rule: rule.name().to_string(), input: name.clone(), known }.into());
-        };
+        }
         let values = match given {
             Given::Number(value) => Err(*value),
             Given::File(path) => Ok(read_numbers(path, name, steps)?),
         };
-        inputs.retain(|input| input.index != index);
+        inputs.retain(|input| input.name != *name);
         inputs.push(Input { name: name.clone(), index, values });
     }
     Ok(inputs)
 }
 
 /// The numbers of a file, one a line; blank lines at its end do not count.
-fn read_numbers(path: &Path, input: &str, steps: usize) -> Result<Vec<f64>, ApplyError> {
+pub(super) fn read_numbers(path: &Path, input: &str, steps: usize) -> Result<Vec<f64>, ApplyError> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| ApplyError::Read { path: path.to_path_buf(), error })?;
     let lines = text.trim_end().lines().enumerate();

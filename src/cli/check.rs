@@ -1,20 +1,21 @@
-//! `updraft check`: what is wrong with rule files.
+//! `updraft check`: what is wrong with files of rules and schedules.
 //!
 //! Every file is checked, whatever is wrong with another. Findings go to stdout; that a file cannot be read goes to stderr.
 
 use super::{Failure, color, count, print, read_source, tell};
-use crate::check::check;
+use crate::check::check_with;
 use crate::diagnostic::{Color, Diagnostic, json, render_all};
+use crate::library::Beside;
 use crate::syntax::parse;
 use crate::{Severity, SourceFile};
 use clap::builder::Styles;
 use std::io;
 use std::path::PathBuf;
 
-/// Check rule files and say what is wrong with them
+/// Check files of rules and schedules and say what is wrong with them
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Rule files; `-` reads stdin
+    /// Files; `-` reads stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print one JSON array of all findings instead of text
@@ -28,7 +29,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     for path in &args.files {
         match read_source(path) {
             Ok(file) => {
-                let findings = check(&parse(&file)).map_or_else(|errors| errors, |checked| checked.lints);
+                let findings =
+                    check_with(&parse(&file), &Beside::of(path)).map_or_else(|errors| errors, |checked| checked.lints);
                 found.push((file, findings));
             }
             Err(failure) => {

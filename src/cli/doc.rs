@@ -3,28 +3,30 @@
 //! The formula is the rule's own text in its canonical layout, so it cannot say anything else than what is compiled.
 
 use super::list::{default_plan, states};
-use super::{Failure, indented, load_rule, markdown_table, print};
+use super::{Failure, indented, load_rule_or_schedule, markdown_table, print};
 use crate::check::expression_text;
+use crate::check::program::HyperDefault;
 use crate::ir::Access;
-use crate::syntax::ast::{Item, ItemKind};
+use crate::syntax::ast::{FileKind, Item, ItemKind};
 use crate::syntax::parse;
 use crate::{Rule, SourceFile};
 use std::path::PathBuf;
 
-/// Show what a rule does: formula, hypers, states, memory traffic
+/// Show what a rule or a schedule does: formula, hypers, states, memory traffic
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A path, or the name of a shipped rule
+    /// A path, or the name of a shipped rule or schedule
     rule: PathBuf,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let rule = load_rule(&args.rule)?;
+    let rule = load_rule_or_schedule(&args.rule)?;
     print(&page(&rule)?)
 }
 
 fn page(rule: &Rule) -> Result<String, Failure> {
     let program = rule.program();
+    let is_schedule = program.kind == FileKind::Schedule;
     let mut text = format!("# {}\n", program.name);
     if !program.docs.is_empty() {
         let docs: Vec<&str> = program.docs.iter().map(|line| line.trim_end()).collect();
@@ -33,8 +35,13 @@ fn page(rule: &Rule) -> Result<String, Failure> {
     text += &format!("\n## Formula\n\n{}", indented(&formula(rule)));
     if !program.hypers.is_empty() {
         let mut rows = vec![["hyper", "default", "values", ""].map(String::from).to_vec()];
-        for hyper in rule.hypers() {
+        for (hyper, declared) in rule.hypers().zip(&program.hypers) {
+            let modes = match &declared.default {
+                HyperDefault::Mode(modes) => Some(modes.join(", ")),
+                _ => None,
+            };
             let values = match (&hyper.interval, hyper.default.as_bool(), hyper.fixed) {
+                _ if modes.is_some() => modes.unwrap_or_default(),
                 (Some(interval), _, true) => format!("{interval} fixed"),
                 (Some(interval), _, false) => interval.clone(),
                 (None, Some(_), _) => "true, false".to_string(),
@@ -66,6 +73,9 @@ fn page(rule: &Rule) -> Result<String, Failure> {
             rows.push(row.to_vec());
         }
         text += &format!("\n## Inputs\n\n{}", markdown_table(&rows));
+    }
+    if is_schedule {
+        return Ok(text);
     }
     Ok(text + &memory(rule)?)
 }

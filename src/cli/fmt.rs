@@ -9,10 +9,10 @@ use crate::syntax;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Lay out rule files, in place
+/// Lay out files of rules and schedules, in place
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Rule files; `-` reads stdin and prints
+    /// Files; `-` reads stdin and prints
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Change nothing: list the files that would change, and exit with 1 if there are any

@@ -1,4 +1,4 @@
-//! `updraft list`: the shipped rules.
+//! `updraft list`: the shipped rules and schedules.
 //!
 //! What a rule costs depends on its hypers and its types; the figures are those of the defaults in f32.
 
@@ -6,9 +6,9 @@ use super::{Failure, columns, print, wrap};
 use crate::ir::step::Array;
 use crate::ir::{Storage, lower};
 use crate::plan::{Plan, plan};
-use crate::{Rule, SHIPPED};
+use crate::{Rule, SHIPPED, SHIPPED_SCHEDULES};
 
-/// List the shipped rules
+/// List the shipped rules and schedules
 #[derive(clap::Args)]
 pub(super) struct Args {}
 
@@ -36,7 +36,17 @@ pub(super) fn run(_: &Args) -> Result<(), Failure> {
         text += line.trim_end();
         text.push('\n');
     }
-    text += "\nstates: values kept per element; bytes: moved per element and step\n(for f32 at the defaults)\n";
+    text += "\nstates: values kept per element; bytes: moved per element and step\n(for f32 at the defaults)\n\n";
+    let width = SHIPPED_SCHEDULES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    text += "schedule\n";
+    for (name, _) in SHIPPED_SCHEDULES {
+        let rule = Rule::shipped_schedule(name)?;
+        let description = rule.program().docs.iter().find(|line| !line.trim().is_empty());
+        let description = description.map_or(String::new(), |line| line.trim().to_string());
+        let description = columns().map_or(description.clone(), |columns| wrap(&description, columns, width + 2));
+        text += format!("{name:<width$}  {description}").trim_end();
+        text.push('\n');
+    }
     print(&text)
 }
 

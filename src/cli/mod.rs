@@ -16,11 +16,13 @@ mod emit;
 mod explain;
 mod fmt;
 mod list;
+mod schedule;
 mod train;
 
-use crate::check::number_text;
 use crate::diagnostic::{Color, CompileError, did_you_mean, harmless, render_all};
-use crate::{Error, HyperValue, Rule, SHIPPED, Severity, SourceFile};
+use crate::library::Beside;
+use crate::syntax::ast::FileKind;
+use crate::{Error, HyperValue, Rule, SHIPPED, SHIPPED_SCHEDULES, Schedule, Severity, SourceFile};
 use clap::{Parser, Subcommand};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -34,7 +36,8 @@ use unicode_normalization::UnicodeNormalization;
     name = "updraft",
     version,
     about = "Compiles deep-learning optimizers written as short update-rule files into fused native kernels",
-    after_help = "A RULE is a path or the name of a shipped rule; `updraft list` shows those.",
+    after_help = "A RULE is a path or the name of a shipped rule, a SCHED a path or the name of a shipped schedule,\nor several \
+                  that are joined: `linear(total_iters=100) for 100 then cosine(t_max=900)`.\n`updraft list` shows what is shipped.",
     arg_required_else_help = true,
     subcommand_required = true,
     disable_help_subcommand = true
@@ -53,6 +56,7 @@ enum Command {
     Doc(doc::Args),
     Emit(emit::Args),
     Apply(apply::Args),
+    Schedule(schedule::Args),
     Train(train::Args),
     Completions(completions::Args),
 }
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Doc(args) => doc::run(&args),
         Command::Emit(args) => emit::run(&args),
         Command::Apply(args) => apply::run(&args),
+        Command::Schedule(args) => schedule::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
@@ -185,7 +190,9 @@ fn read_source(path: &Path) -> Result<SourceFile, Failure> {
     }
     // A rule is called what its file is called. What has no file is called what it says it is called.
     let header = crate::syntax::parse(&file).ast.header;
-    Ok(header.map_or(file.clone(), |header| SourceFile::new(format!("(stdin)/{}.opt", header.name.text), file.text())))
+    Ok(header.map_or(file.clone(), |header| {
+        SourceFile::new(format!("(stdin)/{}.{}", header.name.text, header.kind.extension()), file.text())
+    }))
 }
 
 /// The rule that an argument means: a shipped one, if it is no path, else a file.
@@ -206,19 +213,59 @@ fn load_rule(argument: &Path) -> Result<Rule, Failure> {
     Ok(Rule::compile(read_source(argument)?).map_err(Error::from)?)
 }
 
+/// What an argument means that may be a rule or a schedule.
+fn load_rule_or_schedule(argument: &Path) -> Result<Rule, Failure> {
+    let name = argument.to_str().filter(|text| !text.contains(['/', '\\', '.']));
+    let shipped = |name: &&str| SHIPPED.iter().chain(SHIPPED_SCHEDULES).any(|(shipped, _)| shipped == name);
+    let file = match name {
+        Some(name) if SHIPPED_SCHEDULES.iter().any(|(shipped, _)| *shipped == name) => {
+            return Rule::shipped_schedule(name).map_err(Failure::from);
+        }
+        Some(name) if name != "-" && !shipped(&name) && !argument.exists() => {
+            let all = SHIPPED.iter().chain(SHIPPED_SCHEDULES).map(|(shipped, _)| *shipped);
+            let hint = did_you_mean(name, all).map_or(String::new(), |similar| format!(" (did you mean `{similar}`?)"));
+            return Err(Failure::Message(format!(
+                "no shipped rule or schedule is called `{name}`{hint}, and there is no such file; `updraft list` shows \
+                 what is shipped"
+            )));
+        }
+        Some(name) if shipped(&name) => return load_rule(argument),
+        _ => read_source(argument)?,
+    };
+    let kind = crate::syntax::parse(&file).ast.header.map_or(FileKind::Optimizer, |header| header.kind);
+    Ok(Rule::compile_kind(file, kind, &Beside::of(argument)).map_err(Error::from)?)
+}
+
+/// The schedule that an argument means: a path, or a text of names, calls and what joins them.
+fn load_schedule(text: &str) -> Result<Schedule, Failure> {
+    let path = Path::new(text);
+    if text.contains(['/', '\\']) && path.is_file() || text.ends_with(".sched") && !text.contains(['(', '*', '+']) {
+        // The same look at the file as at rules: as much as it may have, and that it is text.
+        read_source(path)?;
+        return Ok(Schedule::load(path)?);
+    }
+    Ok(text.parse()?)
+}
+
+/// Reads `hyper=SCHED` for `--schedule`.
+fn parse_schedule(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((hyper, schedule)) if !schedule.trim().is_empty() => {
+            Ok((hyper.trim().nfc().collect(), schedule.trim().to_string()))
+        }
+        _ => Err("write HYPER=SCHED, for instance 'lr=cosine(t_max=1000)'".to_string()),
+    }
+}
+
 /// Reads `name=value` for `--set`.
 fn parse_set(text: &str) -> Result<(String, HyperValue), String> {
     let Some((name, value)) = text.split_once('=') else {
         return Err("write NAME=VALUE, for instance lr=3e-4".to_string());
     };
-    let value = match value.trim() {
-        "true" => HyperValue::Flag(true),
-        "false" => HyperValue::Flag(false),
-        number => match number.parse() {
-            Ok(number) => HyperValue::Number(number),
-            Err(_) => return Err(format!("`{number}` is neither a number nor true or false")),
-        },
-    };
+    if value.trim().is_empty() {
+        return Err(format!("`{}` has no value: write NAME=VALUE, for instance lr=3e-4", name.trim()));
+    }
+    let Ok(value) = value.parse::<HyperValue>();
     // Names in rule files are in this form, whatever the keyboard gives.
     Ok((name.trim().nfc().collect(), value))
 }
@@ -276,17 +323,6 @@ fn markdown_table(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// `lr=0.001 beta1=0.9`: hypers as they are in force, as `--set` takes them.
-fn hypers_text<'a>(hypers: impl Iterator<Item = (&'a str, HyperValue)>) -> String {
-    let text = |(name, value): (&str, HyperValue)| match value {
-        HyperValue::Number(x) => format!("{name}={}", number_text(x)),
-        HyperValue::Flag(flag) => format!("{name}={flag}"),
-        HyperValue::Mode(mode) => format!("{name}={mode}"),
-        HyperValue::List(elements) => format!("{name}={}", crate::check::list_text(&elements)),
-    };
-    hypers.map(text).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,13 +334,15 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_numbers_or_flags() {
+    fn settings_are_numbers_flags_lists_or_modes() {
         assert_eq!(parse_set("lr=1e-3"), Ok(("lr".to_string(), HyperValue::Number(1e-3))));
         assert_eq!(parse_set(" lr = -inf"), Ok(("lr".to_string(), HyperValue::Number(f64::NEG_INFINITY))));
         assert_eq!(parse_set("nesterov=true"), Ok(("nesterov".to_string(), HyperValue::Flag(true))));
+        assert_eq!(parse_set("at=[30, 60]"), Ok(("at".to_string(), HyperValue::List([30.0, 60.0].into()))));
+        assert_eq!(parse_set("mode=max"), Ok(("mode".to_string(), HyperValue::Mode("max".into()))));
         // An e with its accent apart is the same letter.
         assert_eq!(parse_set("e\u{301}=1"), Ok(("\u{e9}".to_string(), HyperValue::Number(1.0))));
-        assert!(parse_set("lr").is_err() && parse_set("lr=[1]").is_err() && parse_set("lr=").is_err());
+        assert!(parse_set("lr").is_err() && parse_set("lr=").is_err() && parse_set("lr= ").is_err());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! The trainer is [`crate::train`]; here are its arguments, a progress bar where stderr is a terminal, and a line for each
 //! epoch on stdout.
 
-use super::{Failure, count, hypers_text, load_rule, parse_set, print, warn, wrap, write_files};
+use super::{Failure, count, load_rule, load_schedule, parse_schedule, parse_set, print, warn, wrap, write_files};
 use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, page, table, train};
-use crate::{Error, HyperValue, Optimizer};
+use crate::{Advance, Error, HyperValue, Optimizer, Schedule};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -35,6 +36,13 @@ pub(super) struct Args {
     /// Set a hyper of every rule that has it; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
+    /// Let a schedule drive a hyper of every rule, for instance 'lr=cosine(t_max=1000)'; may be repeated. It may read the
+    /// inputs loss and grad_norm_squared of each step and metric, the test loss of each epoch
+    #[arg(long, value_name = "HYPER=SCHED", value_parser = parse_schedule)]
+    schedule: Vec<(String, String)>,
+    /// What completes a step of a schedule
+    #[arg(long, value_name = "WHEN", default_value = "step", value_parser = advances())]
+    advance: Advance,
     /// Write a page with the curves of all rules
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -64,8 +72,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut runs: Vec<Run> = Vec::new();
     for optimizer in &mut optimizers {
         let rule = optimizer.rule().clone();
-        let hypers = rule.hypers().filter_map(|hyper| Some((hyper.name, optimizer.hyper(hyper.name).ok()?)));
-        let title = format!("{}: {}", rule.name(), hypers_text(hypers));
+        let title = format!("{}: {}", rule.name(), hypers_text(optimizer, args.advance));
         let width = super::columns().unwrap_or(usize::MAX);
         print(&format!("{}\n{}\n", wrap(&title, width, rule.name().chars().count() + 2), HEAD))?;
         let mut display = Display { bar: None, epochs: options.epochs, closed: false };
@@ -96,6 +103,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
+fn advances() -> impl TypedValueParser<Value = Advance> {
+    PossibleValuesParser::new(["step", "epoch"]).map(|name| if name == "step" { Advance::Step } else { Advance::Epoch })
+}
+
+/// `lr=0.001 beta1=0.9`: hypers as they are in force, as `--set` takes them, with the schedules that drive them.
+fn hypers_text(optimizer: &Optimizer, advance: Advance) -> String {
+    let text = |name: &str| {
+        let value = optimizer.hyper(name).ok()?;
+        let driven = optimizer.driven().find(|(hyper, ..)| *hyper == name);
+        let per = if advance == Advance::Epoch { " per epoch" } else { "" };
+        Some(format!("{name}={value}{}", driven.map_or(String::new(), |(_, by, _)| format!(" by {by}{per}"))))
+    };
+    optimizer.rule().hypers().filter_map(|hyper| text(hyper.name)).collect::<Vec<_>>().join(" ")
+}
+
 /// An optimizer for each rule, with the hypers that it has of those that were set.
 fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
     let rules = args.rules.iter().map(|rule| load_rule(rule)).collect::<Result<Vec<_>, _>>()?;
@@ -111,6 +133,8 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
         let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
         return Err(Failure::Message(format!("none of {} has a hyper `{name}`", names.join(", "))));
     }
+    let schedules: Vec<(&String, Schedule)> =
+        args.schedule.iter().map(|(hyper, text)| Ok((hyper, load_schedule(text)?))).collect::<Result<_, Failure>>()?;
     let mut optimizers = Vec::new();
     for rule in &rules {
         let mut builder = Ok(rule.optimizer());
@@ -118,6 +142,9 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
             if rule.hypers().any(|hyper| hyper.name == name) {
                 builder = builder.and_then(|builder| builder.set(name, value.clone()));
             }
+        }
+        for (hyper, schedule) in &schedules {
+            builder = builder.and_then(|builder| builder.schedule_every(hyper, schedule.clone(), args.advance));
         }
         let optimizer = builder.and_then(|builder| builder.build());
         optimizers.push(optimizer.map_err(|error| match error {

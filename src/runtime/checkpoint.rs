@@ -193,8 +193,8 @@ impl Optimizer {
         if get("format")? != FORMAT {
             return Err(format!("its format is `{}`, this version reads `{FORMAT}`", get("format")?));
         }
-        if get("schedules")? != "{}" || get("seed")? != "0" {
-            return Err("it keeps schedules or a seed, which this version does not have".to_string());
+        if get("seed")? != "0" {
+            return Err("it keeps a seed, which this version does not have".to_string());
         }
         let program = self.rule.program();
         self.same_program(get("rule")?, get("program")?, get("flags")?)?;

@@ -109,6 +109,10 @@ impl fmt::Display for Error {
             Error::HyperPerModel { hyper, group } => {
                 write!(f, "`{hyper}` is per model: it cannot be set for the group `{group}` alone; set it for all")
             }
+            // A schedule has no groups.
+            Error::Require { rule, condition, message, group } if group.is_empty() => {
+                write!(f, "{rule}: {message} (`{condition}` does not hold)")
+            }
             Error::Require { rule, condition, message, group } => {
                 write!(f, "{rule}: {message} (group `{group}`: `{condition}` does not hold)")
             }

@@ -14,7 +14,7 @@ use crate::ir::step::{Array, Source};
 use crate::ir::{
     Args, Arrays, Buffer, Column, Facts, Outcome, Scalar, Scalars, Storage, Uniforms, eval_step, lower_init,
 };
-use crate::schedule::{Advance, Driver};
+use crate::schedule::{Advance, Driver, Schedule};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
@@ -476,16 +476,38 @@ impl Optimizer {
     /// # Errors
     /// [`Error::UnknownInput`], [`Error::InputExtent`].
     pub fn input(&mut self, name: &str, value: f64) -> Result<(), Error> {
+        let known = self.observe(name, value);
+        match self.input_of_rule(name, value) {
+            Err(_) if known => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Gives an input per model to the rule alone.
+    pub(crate) fn input_of_rule(&mut self, name: &str, value: f64) -> Result<(), Error> {
+        let index = input_index(self.rule.program(), name, Extent::Model)?;
+        self.model.inputs[index] = Some(value);
+        Ok(())
+    }
+
+    /// Gives the schedules alone what was observed in the step just completed; false if none reads it.
+    pub(crate) fn observe(&mut self, name: &str, value: f64) -> bool {
         let mut known = false;
         for driver in self.groups.iter_mut().flat_map(|group| &mut group.drivers) {
             known |= driver.observe(name, value);
         }
-        match input_index(self.rule.program(), name, Extent::Model) {
-            Ok(index) => self.model.inputs[index] = Some(value),
-            Err(_) if known => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        known
+    }
+
+    /// Whether a schedule reads this input.
+    pub(crate) fn observes(&self, name: &str) -> bool {
+        self.groups.iter().flat_map(|group| &group.drivers).any(|driver| driver.schedule.reads(name))
+    }
+
+    /// What schedules drive in the group `default`: the hyper, the schedule, and the value that the last step used.
+    pub(crate) fn driven(&self) -> impl Iterator<Item = (&str, &Schedule, Option<f64>)> {
+        let drivers = self.groups.iter().rev().take(1).flat_map(|group| &group.drivers);
+        drivers.map(|driver| (&*self.rule.program().hypers[driver.hyper].name, &driver.schedule, driver.in_force))
     }
 
     /// An epoch is over: schedules that advance with epochs take their next step.

@@ -79,6 +79,15 @@ impl Rule {
         Ok(Rule::compile(SourceFile::new(format!("{name}.opt"), *text))?)
     }
 
+    /// A shipped schedule, to look at.
+    #[cfg(feature = "cli")]
+    pub(crate) fn shipped_schedule(name: &str) -> Result<Rule, Error> {
+        match Shipped.find(FileKind::Schedule, name) {
+            Some(file) => Ok(Rule::compile_kind(file, FileKind::Schedule, &Shipped)?),
+            None => Err(Error::UnknownSchedule { schedule: name.to_string(), similar: None }),
+        }
+    }
+
     /// Checks the text of a rule called `name`.
     ///
     /// # Errors

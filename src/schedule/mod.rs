@@ -210,6 +210,15 @@ impl Schedule {
         names
     }
 
+    /// Whether it has an input of this name.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        let mut reads = false;
+        each_part(&self.0, &mut |part| {
+            reads |= part.rule.program().inputs.iter().any(|input| &*input.name == name);
+        });
+        reads
+    }
+
     /// The value at step `s` for a hyper whose own value is `base`.
     ///
     /// # Errors
@@ -269,7 +278,7 @@ impl Schedule {
         let mut result = Ok(());
         each_part(&self.0, &mut |part| {
             if result.is_ok() {
-                result = part.hypers.clone().check(&part.rule, part.rule.name());
+                result = part.hypers.clone().check(&part.rule, "");
             }
         });
         result

@@ -12,9 +12,8 @@
 //! a rule does to a real loss, and where a step's time goes. It never touches parameters except through the optimizer.
 //!
 //! Files, in the order in which data flows: `data` (folders and the embedded set), `random` (the start and the order),
-//! `network` (forward, loss, backward), `run` (the loop), `report` and `chart` (text, page and its curves).
+//! `network` (forward, loss, backward), `run` (the loop), `report` (text and page; its curves are [`crate::chart`]'s).
 
-mod chart;
 mod data;
 mod network;
 mod random;
@@ -24,4 +23,4 @@ mod run;
 pub use data::{DataError, Digits, Split};
 pub use network::{HIDDEN, Place};
 pub use report::{page, table};
-pub use run::{BatchDone, Diverged, Epoch, Options, Phase, Progress, Run, Seconds, TrainError, train};
+pub use run::{BatchDone, Diverged, Driven, Epoch, Options, Phase, Progress, Run, Seconds, TrainError, train};

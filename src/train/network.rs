@@ -99,6 +99,15 @@ impl Network {
         self.params().map(|(name, value, grad)| Tensor::new(name, value, grad))
     }
 
+    /// The sum of the squares of all gradients.
+    pub(super) fn grad_norm_squared(&self) -> f64 {
+        let square = |x: &f32| f64::from(*x) * f64::from(*x);
+        let of = |layer: &Layer| -> f64 {
+            layer.weight_grad.iter().map(square).sum::<f64>() + layer.bias_grad.iter().map(square).sum::<f64>()
+        };
+        self.layers.iter().map(of).sum()
+    }
+
     /// The name, the value and the gradient of each parameter, in the same order.
     fn params(&mut self) -> [Param<'_>; 6] {
         let [first, second, third] = &mut self.layers;

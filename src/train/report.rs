@@ -9,8 +9,8 @@
 
 use std::fmt::Write;
 
-use super::chart::{Axis, Line, Size, cut, escape, style, svg, thousands};
 use super::run::{Run, Seconds};
+use crate::chart::{self, Axis, Line, Size, cut, escape, style, svg, thousands};
 
 /// The longest rule name in a table, in characters.
 const NAME: usize = 24;
@@ -72,14 +72,16 @@ pub fn page(runs: &[Run]) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta \
          http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<title>{} · \
-         Updraft</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        escape(&cut(&names.join(", "), 80))
+         Updraft</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        escape(&cut(&names.join(", "), 80)),
+        chart::STYLE,
     );
     head(&mut out, runs);
     if !runs.is_empty() {
         out.push_str("<div class=\"charts\">\n");
         loss_chart(&mut out, runs);
         accuracy_chart(&mut out, runs);
+        driven_charts(&mut out, runs);
         out.push_str("</div>\n");
         results(&mut out, runs);
         times(&mut out, runs);
@@ -241,6 +243,42 @@ fn accuracy_chart(out: &mut String, runs: &[Run]) {
     );
 }
 
+/// The value of each hyper that a schedule drives, by step.
+fn driven_charts(out: &mut String, runs: &[Run]) {
+    let mut names: Vec<&str> = runs.iter().flat_map(|run| &run.driven).map(|driven| driven.hyper.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for (number, name) in names.into_iter().enumerate() {
+        let all: Vec<_> = runs
+            .iter()
+            .enumerate()
+            .flat_map(|(index, run)| run.driven.iter().map(move |driven| (index, run, driven)))
+            .filter(|(_, _, driven)| driven.hyper == name)
+            .collect();
+        let steps = all.iter().map(|(_, _, driven)| driven.values.len()).max().unwrap_or(0);
+        let values = all.iter().flat_map(|(_, _, driven)| driven.values.iter().copied());
+        let y = Axis::of_hyper(name, values);
+        let mut schedules: Vec<&str> = all.iter().map(|(_, _, driven)| driven.schedule.as_str()).collect();
+        schedules.dedup();
+        let note = format!("As its schedule gives it: {}.", cut(&schedules.join("; "), 200));
+        figure(out, &format!("hyper{number}"), &format!("{name} by step"), &note, |id, class, size| {
+            let x = Axis::counted("step", 0, steps, (size.width / 80.0) as usize);
+            let lines: Vec<Line<'_>> = all
+                .iter()
+                .map(|(index, run, driven)| Line {
+                    label: &run.rule,
+                    style: *index,
+                    points: outline(&driven.values, size.width as usize / 2),
+                    raw: Vec::new(),
+                    notes: Vec::new(),
+                    cut: run.diverged.is_some(),
+                })
+                .collect();
+            svg(id, class, &format!("{name} of each rule by step"), size, &x, &y, &lines)
+        });
+    }
+}
+
 fn results(out: &mut String, runs: &[Run]) {
     let leader = leader(runs);
     out.push_str(
@@ -368,18 +406,7 @@ fn thinned(values: &[f64], most: usize) -> Vec<(f64, f64)> {
 /// The values with their steps from 1, or of every few of them the least and the greatest: a line through both looks like
 /// the line through all.
 fn outline(values: &[f64], most: usize) -> Vec<(f64, f64)> {
-    let every = values.len().div_ceil(most.max(1)).max(1);
-    if every < 3 {
-        return thinned(values, values.len());
-    }
-    let mut points = Vec::with_capacity(2 * most + 2);
-    for (index, chunk) in values.chunks(every).enumerate() {
-        let (low, high) =
-            chunk.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &it| (low.min(it), high.max(it)));
-        let step = (index * every) as f64 + 1.0;
-        points.extend([(step, low), (step + chunk.len() as f64 / 2.0, high)]);
-    }
-    points
+    chart::outline(values, 1.0, most)
 }
 
 /// A loss with three significant digits.
@@ -440,6 +467,7 @@ mod tests {
             epochs: (1..=epochs).map(epoch).collect(),
             seconds: seconds(epochs as f64),
             diverged: None,
+            driven: Vec::new(),
         }
     }
 

@@ -55,6 +55,19 @@ pub struct Run {
     pub seconds: Seconds,
     /// Why the run stopped early, if it did.
     pub diverged: Option<Diverged>,
+    /// The hypers that schedules drove.
+    pub driven: Vec<Driven>,
+}
+
+/// A hyper that a schedule drove.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Driven {
+    /// Its name.
+    pub hyper: String,
+    /// The schedule's text.
+    pub schedule: String,
+    /// The value that each step took.
+    pub values: Vec<f64>,
 }
 
 impl Run {
@@ -268,7 +281,13 @@ pub fn train(
         epochs: Vec::new(),
         seconds: Seconds::default(),
         diverged: None,
+        driven: Vec::new(),
     };
+    run.driven.extend(optimizer.driven().map(|(hyper, schedule, _)| Driven {
+        hyper: hyper.to_string(),
+        schedule: schedule.to_string(),
+        values: Vec::with_capacity(run.losses.capacity()),
+    }));
     progress.start(&run.rule, options.epochs.saturating_mul(run.steps_per_epoch()));
     for number in 1..=options.epochs {
         let mut clock = Clock::start();
@@ -284,6 +303,8 @@ pub fn train(
                 let epoch = Epoch { number, train_loss, test_loss, test_accuracy, seconds };
                 progress.epoch(&epoch);
                 run.epochs.push(epoch);
+                optimizer.observe("metric", test_loss);
+                optimizer.end_epoch();
             }
             Err(diverged) => {
                 run.diverged = Some(diverged);
@@ -346,6 +367,13 @@ fn train_epoch(
                 error => error.to_string(),
             };
             return Err(TrainError::Step { rule: run.rule.clone(), step, message });
+        }
+        optimizer.observe("loss", loss);
+        if optimizer.observes("grad_norm_squared") {
+            optimizer.observe("grad_norm_squared", network.grad_norm_squared());
+        }
+        for (driven, (.., value)) in run.driven.iter_mut().zip(optimizer.driven()) {
+            driven.values.extend(value);
         }
         run.losses.push(loss);
         total += loss * chosen.len() as f64;

@@ -8,8 +8,11 @@
 
 use std::fmt::Write;
 
+/// What the classes of a chart look like, with colours as variables for light and dark.
+pub(crate) const STYLE: &str = include_str!("chart.css");
+
 /// Colours in the page's palette; lines beyond them take the same colours dashed.
-pub(super) const COLOURS: usize = 7;
+pub(crate) const COLOURS: usize = 7;
 
 /// The width of a character of a label, in units of the chart: that of a wide font, since no metrics are at hand.
 const CHAR: f64 = 7.8;
@@ -18,7 +21,7 @@ const CHAR: f64 = 7.8;
 const LABEL_GAP: f64 = 17.0;
 
 /// A range of values and where its ticks are.
-pub(super) struct Axis {
+pub(crate) struct Axis {
     /// What is measured, in what unit.
     pub title: String,
     pub min: f64,
@@ -30,7 +33,7 @@ pub(super) struct Axis {
 }
 
 /// A line and what goes with it.
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     pub label: &'a str,
     /// Which colour and dash; equal on every chart of a page.
     pub style: usize,
@@ -45,7 +48,7 @@ pub(super) struct Line<'a> {
 }
 
 /// The size of a chart in its own units, which are CSS pixels when it is shown at its own size.
-pub(super) struct Size {
+pub(crate) struct Size {
     pub width: f64,
     pub height: f64,
     /// The longest label, in characters; longer ones are cut.
@@ -55,7 +58,7 @@ pub(super) struct Size {
 impl Axis {
     /// A linear axis that holds `values` and ends on ticks, but not beyond `limit`. `write` is given a value and how many
     /// digits after the point tell it from the next tick.
-    pub(super) fn linear(
+    pub(crate) fn linear(
         title: &str,
         values: impl Iterator<Item = f64>,
         limit: f64,
@@ -74,8 +77,18 @@ impl Axis {
         Axis { title: title.to_string(), min, max, log: false, ticks }
     }
 
+    /// A linear axis for values of any magnitude, which does not go below 0 if they do not.
+    pub(crate) fn of_hyper(title: &str, values: impl Iterator<Item = f64> + Clone) -> Axis {
+        let negative = values.clone().any(|value| value < 0.0);
+        let mut axis = Axis::linear(title, values, f64::INFINITY, value_text);
+        if axis.min < 0.0 && !negative {
+            axis.min = 0.0;
+        }
+        axis
+    }
+
     /// A logarithmic axis that holds positive `values`.
-    pub(super) fn logarithmic(title: &str, values: impl Iterator<Item = f64>) -> Axis {
+    pub(crate) fn logarithmic(title: &str, values: impl Iterator<Item = f64>) -> Axis {
         let (low, high) = bounds(values.filter(|&value| value > 0.0)).unwrap_or((0.1, 1.0));
         let (min, max) = (low * 0.85, high / 0.85);
         let decades = (max / min).log10();
@@ -97,7 +110,7 @@ impl Axis {
     }
 
     /// An axis of whole numbers from `min` to `max`, such as steps and epochs.
-    pub(super) fn counted(title: &str, min: usize, max: usize, most_ticks: usize) -> Axis {
+    pub(crate) fn counted(title: &str, min: usize, max: usize, most_ticks: usize) -> Axis {
         let step = tick_step((max.saturating_sub(min) as f64 / most_ticks as f64).max(1.0)).ceil().max(1.0) as usize;
         let first = min.next_multiple_of(step);
         let ticks = (first..=max).step_by(step).map(|value| (value as f64, thousands(value))).collect();
@@ -120,7 +133,7 @@ impl Axis {
 }
 
 /// The chart as one `<svg>` element. `id` is unique on the page; `description` is read aloud in its place.
-pub(super) fn svg(
+pub(crate) fn svg(
     id: &str,
     class: &str,
     description: &str,
@@ -239,7 +252,7 @@ fn labels(
     lines: &[Line<'_>],
 ) {
     let mut ends = Vec::new();
-    for line in lines {
+    for line in lines.iter().filter(|line| !line.label.is_empty()) {
         let Some(&last) = line.points.last() else { continue };
         let (px, py) = at(last);
         // A line that left the frame is labelled where it left, with the direction it took.
@@ -313,7 +326,7 @@ fn spread(wanted: &[f64], top: f64, bottom: f64) -> Vec<f64> {
 }
 
 /// The classes that give a line its colour and dash.
-pub(super) fn style(index: usize) -> String {
+pub(crate) fn style(index: usize) -> String {
     format!("c{} d{}", index % COLOURS, (index / COLOURS) % 3)
 }
 
@@ -323,6 +336,93 @@ fn path(points: &[(f64, f64)], at: impl Fn((f64, f64)) -> (f64, f64)) -> String 
         let (px, py) = at(point);
         let _ = write!(out, "{}{px:.1} {py:.1}", if index == 0 { 'M' } else { 'L' });
     }
+    out
+}
+
+/// The values with their numbers from `first`, or of every few of them the least and the greatest in the order in which
+/// they come: a line through both looks like the line through all.
+pub(crate) fn outline(values: &[f64], first: f64, most: usize) -> Vec<(f64, f64)> {
+    let every = values.len().div_ceil(most.max(1)).max(1);
+    let at = |index: usize| (first + index as f64, values[index]);
+    if every < 3 {
+        return (0..values.len()).map(at).collect();
+    }
+    let mut points = Vec::with_capacity(2 * most + 4);
+    for start in (0..values.len()).step_by(every) {
+        let indices = start..(start + every).min(values.len());
+        let low = indices.clone().reduce(|a, b| if values[b] < values[a] { b } else { a }).unwrap_or(start);
+        let high = indices.reduce(|a, b| if values[b] > values[a] { b } else { a }).unwrap_or(start);
+        points.push(at(low.min(high)));
+        if low != high {
+            points.push(at(low.max(high)));
+        }
+    }
+    // The ends are where they are.
+    if let (Some(&start), Some(&end)) = (values.first(), values.last()) {
+        points.insert(0, (first, start));
+        points.push((first + (values.len() - 1) as f64, end));
+    }
+    points
+}
+
+/// A value of an axis of any magnitude, with the digits that tell it from the next tick.
+fn value_text(value: f64, digits: usize) -> String {
+    let magnitude = value.abs();
+    if magnitude < 1e-12 && digits < 12 {
+        "0".to_string()
+    } else if (5..17).contains(&digits) && magnitude < 1e-3 {
+        // Not below zero, because a tick is at least as large as its distance to the next.
+        let more = (digits as f64 + magnitude.log10().floor()).max(0.0) as usize;
+        format!("{value:.more$e}")
+    } else if magnitude >= 1e6 || digits >= 17 {
+        format!("{value:.1e}")
+    } else {
+        format!("{value:.digits$}")
+    }
+}
+
+/// Several lines in one file of its own, light or dark as the reader has it, with a legend of whole labels above.
+pub(crate) fn standalone(description: &str, x: &Axis, y: &Axis, lines: &[Line<'_>]) -> String {
+    let size = Size { width: 800.0, height: 420.0, label: 0 };
+    let legend = 22.0 * lines.len() as f64;
+    let longest = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0) as f64;
+    let width = (size.width + 40.0).max(longest * CHAR + 80.0);
+    let height = size.height + legend + 48.0;
+    let mut out = String::new();
+    let _ = write!(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} \
+         {height:.0}\">\n<style>\n{STYLE}</style>\n<rect width=\"100%\" height=\"100%\" style=\"fill:var(--card)\"/>\n"
+    );
+    for (index, line) in lines.iter().enumerate() {
+        let py = 26.0 + 22.0 * index as f64;
+        let _ = writeln!(
+            out,
+            "<path class=\"curve {}\" d=\"M20 {:.1}L48 {:.1}\"/><text class=\"label {}\" x=\"58\" y=\"{:.1}\">{}</text>",
+            style(line.style),
+            py,
+            py,
+            style(line.style),
+            py + 4.5,
+            escape(line.label)
+        );
+    }
+    let unlabelled: Vec<Line<'_>> = lines
+        .iter()
+        .map(|line| Line {
+            label: "",
+            style: line.style,
+            points: line.points.clone(),
+            raw: Vec::new(),
+            notes: Vec::new(),
+            cut: false,
+        })
+        .collect();
+    let chart = svg("frame", "chart", description, &size, x, y, &unlabelled);
+    let place =
+        format!("<svg x=\"20\" y=\"{:.0}\" width=\"{:.0}\" height=\"{:.0}\" ", legend + 28.0, size.width, size.height);
+    out += &chart.replacen("<svg ", &place, 1);
+    out.push_str("</svg>\n");
     out
 }
 
@@ -352,7 +452,7 @@ fn short(value: f64) -> String {
 }
 
 /// 12,345
-pub(super) fn thousands(value: usize) -> String {
+pub(crate) fn thousands(value: usize) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -365,7 +465,7 @@ pub(super) fn thousands(value: usize) -> String {
 }
 
 /// At most `most` characters, the last one a sign that some are missing.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_string();
     }
@@ -373,7 +473,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 /// Text for HTML and SVG, also within quotes. Control characters, which XML cannot hold, become U+FFFD.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
