@@ -1,3 +1,5 @@
+//! Every shipped schedule against the recorded values.
+
 #[test]
 fn all_schedules_check() {
     let mut bad = 0;

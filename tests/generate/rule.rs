@@ -28,7 +28,7 @@ pub enum GenStmt {
     /// A condition of scalars.
     IfScalar(Condition, Vec<GenStmt>, Vec<GenStmt>),
     /// A condition of elements.
-    IfElement(ElementCondition, Vec<GenStmt>, Vec<GenStmt>),
+    Choice(ElementCondition, Vec<GenStmt>, Vec<GenStmt>),
 }
 
 /// An expression per element, by the production and its operands.
@@ -41,7 +41,7 @@ pub enum Element {
     Ternary(u8, Box<Element>, Box<Element>, Box<Element>),
     Power(Box<Element>, i8),
     IfScalar(Box<Condition>, Box<Element>, Box<Element>),
-    IfElement(Box<ElementCondition>, Box<Element>, Box<Element>),
+    Choice(Box<ElementCondition>, Box<Element>, Box<Element>),
 }
 
 /// A scalar expression.
@@ -136,7 +136,7 @@ fn element(depth: u32) -> BoxedStrategy<Element> {
         1 => (inner(), -5i8..12).prop_map(|(a, n)| Element::Power(a, n)),
         1 => (condition(0).prop_map(Box::new), inner(), inner()).prop_map(|(c, a, b)| Element::IfScalar(c, a, b)),
         1 => (element_condition(depth - 1).prop_map(Box::new), inner(), inner())
-            .prop_map(|(c, a, b)| Element::IfElement(c, a, b)),
+            .prop_map(|(c, a, b)| Element::Choice(c, a, b)),
     ]
     .boxed()
 }
@@ -153,7 +153,7 @@ fn stmt(depth: u32) -> BoxedStrategy<GenStmt> {
         1 => element(2).prop_map(GenStmt::LetElement),
         1 => number(2).prop_map(GenStmt::LetScalar),
         1 => (condition(1), block(), block()).prop_map(|(c, a, b)| GenStmt::IfScalar(c, a, b)),
-        1 => (element_condition(1), block(), block()).prop_map(|(c, a, b)| GenStmt::IfElement(c, a, b)),
+        1 => (element_condition(1), block(), block()).prop_map(|(c, a, b)| GenStmt::Choice(c, a, b)),
     ]
     .boxed()
 }
@@ -243,7 +243,7 @@ impl Writer {
                     let c = self.condition(c);
                     self.branch(&c, then, otherwise, indent);
                 }
-                GenStmt::IfElement(c, then, otherwise) => {
+                GenStmt::Choice(c, then, otherwise) => {
                     let c = self.element_condition(c);
                     let outer = std::mem::replace(&mut self.selected, true);
                     self.branch(&c, then, otherwise, indent);
@@ -331,7 +331,7 @@ impl Writer {
             Element::IfScalar(c, a, b) => {
                 format!("(if {} then {} else {})", self.condition(c), self.element(a), self.element(b))
             }
-            Element::IfElement(c, a, b) => {
+            Element::Choice(c, a, b) => {
                 format!("(if {} then {} else {})", self.element_condition(c), self.element(a), self.element(b))
             }
         }
