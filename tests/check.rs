@@ -7,12 +7,16 @@ mod sources;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use sources::Random;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use updraft::check::{Checked, check, print_program};
+use updraft::check::{Checked, check, check_with, print_program};
 use updraft::diagnostic::{Color, render_all};
 use updraft::ir::{Facts, Math, Outcome, Storage, lower, lower_conditions, lower_init};
-use updraft::{Code, Diagnostic, SourceFile, syntax};
+use updraft::library::{Library, Shipped};
+use updraft::syntax::ast::FileKind;
+use updraft::{Code, Diagnostic, Schedule, SourceFile, syntax};
 
 fn run(text: &str) -> Result<Checked, Vec<Diagnostic>> {
     check(&syntax::parse(&SourceFile::new("sample.opt", text)))
@@ -44,12 +48,22 @@ fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
 
 /// Checks a text and, if it is a rule, does what later stages do: all that is asked for is that it comes to an end.
 fn survives(text: &str) -> bool {
-    let name = text.split_once("optimizer ").and_then(|(_, rest)| rest.split_whitespace().next());
-    let file = SourceFile::new(format!("{}.opt", name.unwrap_or("sample")), text);
+    let after = |keyword: &str| text.split_once(keyword).and_then(|(_, rest)| rest.split_whitespace().next());
+    let name = after("optimizer ").or_else(|| after("schedule ")).unwrap_or("sample");
+    let file = SourceFile::new(format!("{name}.opt"), text);
     match check(&syntax::parse(&file)) {
         Ok(checked) => {
             let program = Arc::new(checked.program);
             assert!(!print_program(&program).is_empty());
+            if program.kind == FileKind::Schedule {
+                let schedule = Schedule::parse(name, text).unwrap();
+                if let Ok(mut run) = schedule.run() {
+                    for observed in [&[][..], &[("metric", 1.0), ("loss", f64::NAN)], &[]] {
+                        let _ = run.next(0.5, observed);
+                    }
+                }
+                return true;
+            }
             lower_conditions(&program, Storage::F32);
             for outcome in [Outcome::False, Outcome::True] {
                 for math in [Math::Strict, Math::Fast] {
@@ -90,6 +104,14 @@ fn rules_are_accepted() {
         "if lr > 0 {\n    if g > 0 and lr > 1 {\n        let s = lr\n        p -= s * g\n    }\n}\n",
         // A scalar local of a block under a condition of elements belongs to that block.
         "if g > 0 {\n    let s = lr\n    s = 2*s\n    p -= s*g\n}\n",
+        // Lists and modes are scalar code; their conditions select plans.
+        "hyper xs = [30, 60]\np -= lr * prod(xs, count(xs <= t)) * xs[t % len(xs)] * g\n",
+        "hyper shape = one of g | abs | rms\nif shape == abs { p -= abs(g) } else if shape != rms { p -= lr*g }\n",
+        "hyper shape = one of a | b\np -= if shape == b or not (shape == a) then g else if g > 0 and shape == a then lr else p\n",
+        "hyper xs = []\nif increasing(xs) and len(xs) == 0 or count(xs > t) > 1 { p -= lr*g }\n",
+        "hyper xs = [1] in (0, inf) fixed\ndef at(i) = xs[i]\nlet c = at(t) > 1\nif c and g > at(0) { p -= lr*g }\n",
+        "input loss\ninput scale = 2\nif given(loss) { p -= loss*g } else { p -= if given(scale) then scale*g else lr }\n",
+        "hyper xs = [1, 4]\nhyper n = count(xs <= 3) in 0..\nrequire len(xs) > 1, \"two\"\nstate w = xs[0]\nw += g\np -= lr * n * w\n",
         "let x = (lr\n  + 1)\np -= x * g * 2^-3 * lr^64 * t^0.5 * (-lr)^2 * 2^lr^t\n",
     ] {
         let body = if body.contains("m ") { format!("state m = 0\n{body}") } else { body.to_string() };
@@ -127,6 +149,15 @@ fn one_mistake_is_one_error() {
         ("hyper a = epsilon\np -= a * g\n", "not-allowed-here"),
         ("hyper a = log(-1)\np -= a * g\n", "default-out-of-interval"),
         ("p -= lr * g^1e999\n", "literal-out-of-range"),
+        ("hyper xs = [1, lr]\np -= xs[0] * len(xs) * g\n", "not-allowed-here"),
+        ("hyper xs = [1, 2]\np -= xs * g\n", "not-a-number"),
+        ("hyper xs = [1, 2]\np -= count(xs < g) * g\n", "scalar-only"),
+        ("hyper form = one of a | b\nif form == c { p -= g } else { p -= lr * g }\n", "unknown-name"),
+        ("hyper form = one of a | a\nif form == a { p -= g } else { p -= lr * g }\n", "duplicate-name"),
+        ("hyper form = one of a | b\nif form { p -= g } else { p -= lr * g }\n", "not-a-number"),
+        ("if given(lr) { p -= g } else { p -= lr * g }\n", "not-allowed-here"),
+        ("p -= lr * cosine(at = t) * g\n", "unknown-function"),
+        ("p -= base * g\n", "unknown-name"),
         ("let x = g\ndef f(y) = if lr > 0 then x else y\np -= f(g)\n", "not-allowed-here"),
     ] {
         let mut found = codes(body);
@@ -230,6 +261,12 @@ fn zero_over_zero_is_found_where_it_is() {
     }
     let guarded = format!("{state}if v > 0 {{\n    p -= lr * g / sqrt(v)\n}}\nif t > 1 {{ p -= g / v }}\n");
     assert_eq!(codes(&guarded), ["unused-hyper"]);
+    // The first mode is the default.
+    let by_mode = |mode: &str| {
+        format!("hyper k = one of safe | raw\n{state}if k == {mode} {{ p -= lr * g / (sqrt(v) + eps) }}\n")
+    };
+    assert_eq!(codes(&by_mode("safe")), ["zero-over-zero"]);
+    assert_eq!(codes(&by_mode("raw")), [""; 0]);
 }
 
 #[test]
@@ -441,16 +478,254 @@ fn formatting_changes_no_program() {
     }
 }
 
+// Schedules. --------------------------------------------------------------------------------------------------------
+
+/// Schedules in memory, then the shipped ones.
+#[derive(Default)]
+struct Files {
+    bodies: BTreeMap<String, String>,
+    /// How often one was asked for.
+    found: Cell<usize>,
+}
+
+impl Files {
+    fn new<'a>(bodies: impl IntoIterator<Item = (&'a str, &'a str)>) -> Files {
+        Files { bodies: bodies.into_iter().map(|(a, b)| (a.into(), b.into())).collect(), found: Cell::new(0) }
+    }
+}
+
+impl Library for Files {
+    fn find(&self, kind: FileKind, stem: &str) -> Option<SourceFile> {
+        self.found.set(self.found.get() + 1);
+        match self.bodies.get(stem) {
+            Some(body) => Some(SourceFile::new(format!("{stem}.sched"), format!("schedule {stem}\n{body}"))),
+            None => Shipped.find(kind, stem),
+        }
+    }
+
+    fn stems(&self, kind: FileKind) -> Vec<String> {
+        self.bodies.keys().cloned().chain(Shipped.stems(kind)).collect()
+    }
+}
+
+fn schedule(files: &Files, body: &str) -> Result<Checked, Vec<Diagnostic>> {
+    let file = SourceFile::new("sample.sched", format!("schedule sample\n{body}"));
+    check_with(&syntax::parse(&file), files)
+}
+
+/// The codes and messages of everything that is said about a schedule.
+fn said(files: &Files, body: &str) -> Vec<String> {
+    let found = schedule(files, body).map_or_else(|errors| errors, |checked| checked.lints);
+    found.iter().map(|d| format!("{}: {}", d.code, d.message)).collect()
+}
+
+/// What follows the declarations in the printed program of a schedule without errors, its requirements before it.
+fn expansion(files: &Files, body: &str) -> String {
+    match schedule(files, body) {
+        Ok(checked) => {
+            let text = print_program(&checked.program);
+            let requires = text.lines().filter(|line| line.starts_with("require")).map(|line| format!("{line}\n"));
+            requires.collect::<String>() + text.split_once("\n\n").unwrap().1.trim_end()
+        }
+        Err(errors) => panic!("{body}\n{errors:#?}"),
+    }
+}
+
+#[test]
+fn schedules_are_accepted() {
+    let files = Files::default();
+    for body in [
+        "value = base",
+        "hyper form = one of abs | if_ | cosine | exp | s | base\nvalue = if form == s or form != abs then base else 0",
+        "hyper cosine = 2\nhyper form = one of cosine | linear\nvalue = if (form) == (cosine) then cosine else base",
+        "hyper none = []\nvalue = base * prod(none, 3) + count(none <= s) + len(none)",
+        "hyper xs = [1, -2.5, 3e2] fixed\nvalue = if increasing(xs) and len(xs) > 2 then xs[2] else xs[s % 2]",
+        "hyper xs = [1]\nvalue = xs[1000000] + xs[1e300] + xs[-s] + prod(xs, -1) + prod(xs, inf) + xs[0 / 0]",
+        "hyper xs = [1]\nlet n = count((xs) >= s) + count(xs == 1) + count(xs != s) + len((xs))\nvalue = base + n",
+        "def cosine(x) = x / 2\nvalue = cosine(s) + cosine(base)",
+        "input loss = 1\nstate m = 1\nif given(loss) and not given(loss) { m = old(m) * loss }\nvalue = m * base",
+        "if s < 3 {\n    value = 1\n} else if s < 4 {\n    value = 2\n} else {\n    value = 3\n}\nvalue += value",
+        "let x = if cosine() > 0.5 then step(step_size = 2) else 3\nif cosine() > x { value = x } else { value = cosine() }",
+        "value = cosine(at = cosine(at = cosine(base = step(gamma = step()))), base = exponential(gamma = 1 / (s + 2)))",
+    ] {
+        let found = said(&files, body);
+        assert!(found.is_empty(), "{body}\n{found:?}");
+        assert!(survives(&format!("schedule sample\n{body}\n")), "{body}");
+    }
+}
+
+#[test]
+fn one_mistake_in_a_schedule_is_one_error() {
+    let files = Files::new([("sound", "hyper k = 2 in [0, 9]\nvalue = k * base"), ("unsound", "value = k\nvalue = j")]);
+    for (body, expected) in [
+        // A broken line may have been the assignment.
+        ("value == base", "unexpected-token"),
+        ("value = bas", "unknown-name"),
+        (
+            "hyper form = one of linear | cosine in [0, 1]\nvalue = if form == linear then 1 else base",
+            "not-allowed-here",
+        ),
+        (
+            "hyper xs = [1, x]\nvalue = xs[0] + len(xs) + count(xs > s) + prod(xs, xs[1]) + multistep(milestones = xs)",
+            "not-allowed-here",
+        ),
+        ("hyper xs = [1, 1e999]\nvalue = xs[0]", "literal-out-of-range"),
+        ("let x = unsound() + 1\nlet y = x + unsound(at = 2)\nvalue = y + x", "broken-call"),
+        ("let x = missing(at = s)\nvalue = x * base", "unknown-function"),
+        ("let x = sound(q = s)\nvalue = x * base", "unknown-name"),
+        ("let x = sound(k = 10)\nif x > 1 { value = x } else { value = base }", "default-out-of-interval"),
+        ("def f(x) = sound(base = x)\nvalue = f(1) + f(2)", "not-allowed-here"),
+        ("value = old(p)", "unknown-name"),
+        ("value = g", "unknown-name"),
+        ("value = base + t", "unknown-name"),
+        ("value = base * later(s)\ndef later(x) = x", "misplaced-declaration"),
+        ("value = base * sum(s)", "not-available"),
+        ("value = sound(at = s per model)", "not-available"),
+        ("if s < 1 { value = 1 }\nif s >= 1 { value = 2 }", "value-not-assigned"),
+        ("if value > 1 { value = 1 } else { value = 2 }", "value-not-assigned"),
+        ("let x = value\nvalue = x", "value-not-assigned"),
+        ("", "value-not-assigned"),
+    ] {
+        let found = said(&files, body);
+        let codes: Vec<&str> = found.iter().map(|d| d.split_once(':').unwrap().0).collect();
+        assert_eq!(codes, [expected], "{body}\n{found:?}");
+    }
+}
+
+#[test]
+fn a_call_is_the_formula_of_the_schedule() {
+    let files = Files::new([
+        (
+            "inner",
+            "hyper k = 2 in 1..\nhyper twice = 2 * k in [0, 100)\nhyper form = one of a | b\nhyper up = false\n\
+             hyper xs = [1, 2]\nrequire increasing(xs), \"up\"\nrequire k < twice or up, \"more\"\n\
+             let u = s / k\nif form == b or up { value = base * u } else { value = twice + count(xs <= s) }",
+        ),
+        ("middle", "hyper n = 3 in 1..\nhyper kind = one of b | a\nvalue = inner(at = s + 1, k = n, form = kind)"),
+    ]);
+    let body = "hyper m = 4\nhyper mine = [3]\nhyper shape = one of a | b\n\
+                value = inner(at = s - 1, k = m, form = shape, xs = mine)";
+    insta::assert_snapshot!("call_of_a_schedule", expansion(&files, body));
+    insta::assert_snapshot!("call_in_a_call", expansion(&files, "value = middle(base = 2 * base, kind = a)"));
+}
+
+#[test]
+fn what_a_called_schedule_requires_is_required() {
+    let sample = |body: &str| Schedule::parse("sample", &format!("schedule sample\n{body}\n")).unwrap();
+    let ordered = sample("hyper xs = [1, 2]\nvalue = multistep(milestones = xs)");
+    assert_eq!(ordered.value(1, 1.0).unwrap(), 0.1);
+    let error = ordered.set("xs", [2.0, 1.0]).unwrap().value(1, 1.0).unwrap_err().to_string();
+    assert!(error.contains("`multistep`: each milestone has to be greater than the one before"), "{error}");
+    let steps = sample("hyper n = 2\nvalue = step(step_size = 2 * n)");
+    assert_eq!(steps.clone().set("n", 1.5).unwrap().value(3, 1.0).unwrap(), 0.1);
+    for wrong in [0.25, 0.0, -1.0, f64::INFINITY] {
+        let error = steps.clone().set("n", wrong).unwrap().value(3, 1.0).unwrap_err().to_string();
+        assert!(error.contains("`step_size` of `step` has to be in 1.."), "{error}");
+    }
+}
+
+#[test]
+fn calls_in_a_circle_or_too_deep_are_refused() {
+    let deep: Vec<(String, String)> = (0..12).map(|i| (format!("a{i}"), format!("value = 1 + a{}()", i + 1))).collect();
+    let mut files = Files::new(deep.iter().map(|(a, b)| (a.as_str(), b.as_str())));
+    files.bodies.insert("a12".into(), "value = base".into());
+    // a5 calls seven more, so it is the eighth.
+    assert_eq!(said(&files, "value = a5()"), [] as [&str; 0]);
+    let too_deep = ["broken-call: schedules call each other more than 8 deep"];
+    assert_eq!(said(&files, "value = a4()"), too_deep);
+    // However the depth is first come by.
+    assert_eq!(said(&files, "value = a12() + a11() + a8() + a5()"), [] as [&str; 0]);
+    assert_eq!(said(&files, "value = a12() + a5() + a4()"), too_deep);
+    files.bodies.extend([
+        ("a12".to_string(), "value = a0()".to_string()),
+        ("x".to_string(), "value = y() + y()".to_string()),
+        ("y".to_string(), "value = z()".to_string()),
+        ("z".to_string(), "value = y()".to_string()),
+        ("w".to_string(), "value = sample()".to_string()),
+        ("rule".to_string(), String::new()),
+    ]);
+    assert_eq!(said(&files, "value = a0()"), too_deep);
+    assert_eq!(said(&files, "value = x()"), ["broken-call: the schedule `y` calls itself through `z`"]);
+    assert_eq!(said(&files, "value = w()"), ["broken-call: the schedule `sample` calls itself through `w`"]);
+    assert_eq!(said(&files, "value = sample()"), ["broken-call: the schedule `sample` calls itself"]);
+    assert_eq!(
+        said(&files, "value = rule()"),
+        ["broken-call: `rule.sched` has an error in line 1: this schedule never assigns `value`"]
+    );
+}
+
+#[test]
+fn short_schedules_do_not_become_long_ones() {
+    on_a_small_stack(|| {
+        let chain = |name: &str, body: &dyn Fn(usize) -> String, last: &str| -> Vec<(String, String)> {
+            let mut files: Vec<_> = (0..8).map(|i| (format!("{name}{i}"), body(i))).collect();
+            files.push((format!("{name}8"), last.to_string()));
+            files
+        };
+        let sum = |name: String, n: usize| format!("value = {}", vec![format!("{name}()"); n].join(" + "));
+        let ifs = |depth: usize, inner: &str| {
+            let open: String = (0..depth).map(|i| format!("if s > {i} {{\n")).collect();
+            format!("value = base\n{open}{inner}\n{}", "}\n".repeat(depth))
+        };
+        let parens =
+            |depth: usize, inner: &str| format!("value = {}{inner}{}", "abs(".repeat(depth), ")".repeat(depth));
+        let hypers: String = (0..256).map(|i| format!("hyper h{i} = [1, 2]\n")).collect();
+        let sums: String = (1..200).map(|i| format!("hyper h{i} = h{} + h{0}\n", i - 1)).collect();
+        let mut files = Files::default();
+        files.bodies.extend(chain("two", &|i| sum(format!("two{}", i + 1), 2), "value = base"));
+        files.bodies.extend(chain("three", &|i| sum(format!("three{}", i + 1), 3), "value = base"));
+        files.bodies.extend(chain("many", &|i| sum(format!("many{}", i + 1), 400), "value = base"));
+        files.bodies.extend(chain("broken", &|i| sum(format!("broken{}", i + 1), 400), "value = bse"));
+        files.bodies.extend(chain("nested", &|i| ifs(60, &format!("value = nested{}()", i + 1)), "value = base"));
+        files.bodies.extend(chain("deep", &|i| parens(60, &format!("deep{}()", i + 1)), "value = base"));
+        files.bodies.extend([
+            ("lists".to_string(), format!("{hypers}value = base")),
+            ("sums".to_string(), format!("hyper h0 = 1 in [0, 9]\n{sums}require h199 > 0, \"so\"\nvalue = h199")),
+            ("long".to_string(), format!("value = {}base", "1 + ".repeat(4000))),
+            ("ifs".to_string(), ifs(60, "value = 1")),
+        ]);
+        let shown = |found: Vec<String>| found.join(" | ");
+        for (body, expected) in [
+            ("value = two1()", ""),
+            ("value = three1()", "more than 4096 operations"),
+            ("value = two6() + two6()", ""),
+            ("value = many1()", "more than 4096 operations"),
+            ("value = broken1()", "broken-call"),
+            ("value = deep1()", ""),
+            ("value = nested6()", "more than 64 conditions"),
+            ("value = nested7()", ""),
+            ("value = nested8()", ""),
+            ("value = long() + long()", "too-many-operations"),
+            ("value = 1\nif s > 1 {\nif s > 2 {\nif s > 3 {\nvalue = ifs()\n}\n}\n}", ""),
+            ("value = sums()", ""),
+            ("hyper q = 1\nvalue = sums(h0 = q)", ""),
+        ] {
+            let start = Instant::now();
+            files.found.set(0);
+            let found = shown(said(&files, body));
+            assert!(start.elapsed() < Duration::from_secs(10), "{body} took {:?}", start.elapsed());
+            let matches = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(matches, "{body}\n{found}");
+            assert!(files.found.get() < 4000, "{body} looked for {} files", files.found.get());
+        }
+        // Each call binds every hyper.
+        let found = shown(said(&files, &sum("lists".to_string(), 100)));
+        assert!(found.contains("too-many-operations"), "{found}");
+        let inner = ifs(62, "value = ifs()");
+        assert!(shown(said(&files, &inner)).contains("nesting-too-deep"));
+    });
+}
+
 // Damage. -----------------------------------------------------------------------------------------------------------
 
 /// Shipped and generated rules, and the files about diagnostics: what mutations begin with.
 fn seeds() -> Vec<String> {
     let mut seeds = generated(40);
-    for folder in ["optimizers", "tests/diagnostics"] {
+    for folder in ["optimizers", "optimizers/schedules", "tests/diagnostics"] {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
-        paths.retain(|path| path.extension().is_some_and(|e| e == "opt"));
+        paths.retain(|path| path.extension().is_some_and(|e| e == "opt" || e == "sched"));
         seeds.extend(paths.iter().map(|path| std::fs::read_to_string(path).unwrap()));
     }
     seeds

@@ -9,7 +9,7 @@
 //! value that is known to be NaN is `Number(NaN, NaN)`.
 
 use super::program::{
-    BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, ListFn, NodeKind, Program, Ty, Var,
+    BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, ListFn, ListRef, NodeKind, Program, Ty, Var,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,8 +70,8 @@ impl Known {
 #[derive(Clone)]
 pub(super) struct Facts {
     pub(super) hypers: Vec<Known>,
-    /// Whether a hyper that is one of several modes is the first.
-    pub(super) first_mode: bool,
+    /// Whether every mode and every list is its default.
+    pub(super) at_defaults: bool,
     pub(super) inputs: Vec<Known>,
     pub(super) t: Known,
     /// Where a variable is absent, nothing is known of it.
@@ -85,7 +85,7 @@ impl Facts {
     pub(super) fn defaults(program: &Program) -> Facts {
         let mut facts = Facts {
             hypers: Vec::new(),
-            first_mode: true,
+            at_defaults: true,
             inputs: vec![ANY; program.inputs.len()],
             t: Known::Number(1.0, f64::INFINITY),
             vars: BTreeMap::new(),
@@ -109,7 +109,7 @@ impl Facts {
             (_, Some(range)) => Known::Number(range.low, range.high),
             (_, None) => ANY,
         });
-        Facts { hypers: hypers.collect(), first_mode: false, ..Facts::defaults(program) }
+        Facts { hypers: hypers.collect(), at_defaults: false, ..Facts::defaults(program) }
     }
 }
 
@@ -184,8 +184,14 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
         NodeKind::S => Known::Number(0.0, f64::INFINITY),
         NodeKind::Base => ANY,
         NodeKind::Given(_) => Known::Condition(None),
-        NodeKind::IsMode(_, mode) => Known::Condition(facts.first_mode.then_some(*mode == 0)),
-        NodeKind::List(ListFn::Increasing, ..) => Known::Condition(None),
+        NodeKind::IsMode(_, mode) => Known::Condition(facts.at_defaults.then_some(*mode == 0)),
+        NodeKind::List(ListFn::Increasing, which, _) => {
+            let increases = |list: &[f64]| list.windows(2).all(|pair| pair[0] < pair[1]);
+            Known::Condition(list(program, *which, facts).map(increases))
+        }
+        NodeKind::List(ListFn::Len, which, _) if list(program, *which, facts).is_some() => {
+            Known::point(list(program, *which, facts).map_or(0, <[f64]>::len) as f64)
+        }
         NodeKind::List(ListFn::Count(_) | ListFn::Len, ..) => Known::Number(0.0, f64::INFINITY),
         NodeKind::List(ListFn::Index | ListFn::Prod, ..) => ANY,
         NodeKind::Read(v) => var(&facts.vars, v),
@@ -223,6 +229,17 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
             binary(BinaryOp::Add, product, of[2], false)
         }
         NodeKind::Call(function, _) => call(*function, of),
+    }
+}
+
+/// The elements of a list, if they are known.
+fn list<'a>(program: &'a Program, list: ListRef, facts: &Facts) -> Option<&'a [f64]> {
+    match list {
+        ListRef::Constant(index) => Some(&program.lists[index as usize]),
+        ListRef::Hyper(id) => match &program.hypers[id.index()].default {
+            HyperDefault::List(elements) if facts.at_defaults => Some(elements),
+            _ => None,
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use super::program::{
     BinaryOp, CompareOp, ExprId, Extent, Function, Hyper, HyperDefault, IfKind, ListRef, Local, LocalId, NodeKind,
     Program, Range, Require, Stmt, StmtKind, Ty, Var,
 };
-use super::range::{self, Facts};
+use super::range::{self, Facts, Known};
 use super::{Checker, MAX_OPERATIONS, Place, check_inside};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
 use crate::source::Span;
@@ -25,9 +25,9 @@ const MAX_CALLS: usize = 8;
 
 /// The schedules that a file and those that it calls have named: each is checked once, however often it is called.
 #[derive(Clone, Default)]
-pub(super) struct Callees(Rc<RefCell<ByName>>);
+pub(super) struct Callees(Rc<RefCell<BTreeMap<Arc<str>, Judged>>>);
 
-type ByName = BTreeMap<Arc<str>, Result<Callee, Broken>>;
+type Judged = Result<Callee, Broken>;
 
 /// A schedule that can be called.
 #[derive(Clone)]
@@ -413,14 +413,7 @@ impl Checker<'_> {
 
     /// Reports an argument that the hyper may not have.
     fn fits(&mut self, callee: &Program, hyper: &Hyper, value: ExprId, span: Span) -> Option<()> {
-        let stale = |facts: &Facts| {
-            facts.hypers.len() != self.program.hypers.len() || facts.inputs.len() != self.program.inputs.len()
-        };
-        if self.defaults.as_ref().is_none_or(stale) {
-            self.defaults = Some(Facts::defaults(&self.program));
-        }
-        let facts = self.defaults.as_ref()?;
-        let Some(x) = range::evaluate(&self.program, value, facts).value() else { return Some(()) };
+        let Some(x) = self.evaluate_at_defaults(value).value() else { return Some(()) };
         let message = match &hyper.interval {
             Some(range) if !range.contains(x) => {
                 format!("`{}` of `{}` is in {range}, not {x}", hyper.name, callee.name)
@@ -428,7 +421,7 @@ impl Checker<'_> {
             _ if x.is_nan() => format!("`{}` of `{}` would be NaN", hyper.name, callee.name),
             _ => return Some(()),
         };
-        let constant = !self.program.postorder(value).iter().any(|id| is_of_hypers(&self.program.node(*id).kind));
+        let constant = !self.depends_on_hypers(value);
         let label = if constant { format!("this is {x}") } else { format!("this is {x}, with the defaults") };
         let help = match &hyper.interval {
             Some(range) => format!("give it a value in {range}"),
@@ -484,8 +477,8 @@ impl Checker<'_> {
         let mut requires = Vec::new();
         for (hyper, settled) in callee.hypers.iter().zip(&bindings.settled) {
             let (Some(range), Some(Bound::Value(x))) = (&hyper.interval, settled) else { continue };
-            if self.program.postorder(*x).iter().any(|id| is_of_hypers(&self.program.node(*id).kind)) {
-                let message = format!("`{}` of `{}` is in {range}", hyper.name, callee.name);
+            if self.depends_on_hypers(*x) {
+                let message = format!("`{}` of `{}` has to be in {range}", hyper.name, callee.name);
                 requires.push((self.lies_in(*x, range, bindings.call)?, message));
             }
         }
@@ -499,9 +492,38 @@ impl Checker<'_> {
             if !self.count(cond, bindings.call) {
                 return None;
             }
-            self.program.requires.push(Require { cond, message: message.into() });
+            let constant = !self.depends_on_hypers(cond);
+            match self.evaluate_at_defaults(cond) {
+                Known::Condition(Some(true)) if constant => {}
+                Known::Condition(Some(false)) if constant => {
+                    self.report(
+                        Diagnostic::new(Code::DefaultOutOfInterval, bindings.call, message)
+                            .label("does not hold for this call")
+                            .help(format!("`{}` requires it: give it other values", callee.name)),
+                    );
+                    return None;
+                }
+                _ => self.program.requires.push(Require { cond, message: message.into() }),
+            }
         }
         Some(())
+    }
+
+    /// What is known of an expression where every hyper is its default.
+    fn evaluate_at_defaults(&mut self, root: ExprId) -> Known {
+        let stale = |facts: &Facts| {
+            facts.hypers.len() != self.program.hypers.len() || facts.inputs.len() != self.program.inputs.len()
+        };
+        if self.defaults.as_ref().is_some_and(stale) {
+            self.defaults = None;
+        }
+        let facts = self.defaults.get_or_insert_with(|| Facts::defaults(&self.program));
+        range::evaluate(&self.program, root, facts)
+    }
+
+    /// Whether an expression has another value if a hyper is set.
+    fn depends_on_hypers(&self, root: ExprId) -> bool {
+        self.program.postorder(root).iter().any(|id| is_of_hypers(&self.program.node(*id).kind))
     }
 
     /// Whether a number lies in an interval.

@@ -67,7 +67,8 @@ impl Code {
             Code::UnexpectedToken => (
                 "The line is not a declaration or a statement of the language from this place on. The message says what \
                  could have stood there, and the help line what to type if the mistake is a common one. A product needs its \
-                 `*`, a power is `^`, conditions are joined with `and` and `or`, and there is one statement on a line.",
+                 `*`, a power is `^`, conditions are joined with `and` and `or`, and there is one statement on a line. In a call \
+                 of a schedule every argument has its name, `cosine(at = s)`; in a call of a function none has.",
                 Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= 2 lr * g\n"),
                 "optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= 2 * lr * g\n",
             ),
@@ -99,7 +100,8 @@ impl Code {
             ),
             Code::UnknownFunction => (
                 "There is no function of this name: neither a built-in one (`sqrt`, `abs`, `max` and so on) nor a `def` of \
-                 yours. Only functions can be called; a product needs its `*`.",
+                 yours. In a schedule, nor is a schedule called so, beside it or among the shipped ones. Only functions can be \
+                 called; a product needs its `*`.",
                 Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * sgn(g)\n"),
                 "optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * sign(g)\n",
             ),
@@ -204,7 +206,8 @@ impl Code {
             ),
             Code::DefaultOutOfInterval => (
                 "The default of the hyper is outside the interval that the hyper itself declares, so the rule could not \
-                 even be built with its defaults. `[` and `]` include the end, `(` and `)` do not. Change one of the two.",
+                 even be built with its defaults. `[` and `]` include the end, `(` and `)` do not. Change one of the two. A call \
+                 of a schedule is held to the intervals and the `require` lines of that schedule in the same way.",
                 Some("optimizer example\nhyper lr = 1 in [0, 1)\np -= lr * g\n"),
                 "optimizer example\nhyper lr = 1 in [0, 1]\np -= lr * g\n",
             ),

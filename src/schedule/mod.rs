@@ -168,7 +168,15 @@ impl Schedule {
         Schedule(Expr::Then(Box::new(self.0), steps, Box::new(next.0)))
     }
 
-    /// The product of both at each step.
+    /// The product of both at each step. Two schedules are factors of one `base`, as in torch's `ChainedScheduler`: the
+    /// product contains it once. A number is a plain factor.
+    ///
+    /// ```
+    /// use updraft::Schedule;
+    /// let both: Schedule = "exponential(gamma=0.5) * step(step_size=1, gamma=0.5) * 2".parse()?;
+    /// assert_eq!(both.value(1, 0.25)?, 0.25 * 0.5 * 0.5 * 2.0);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
     pub fn times(self, other: Schedule) -> Schedule {
         self.join(Join::Product, other)
     }
@@ -385,10 +393,12 @@ fn evaluate_from(
             evaluate_from(b, s - steps, base, input, memory, next_part)
         }
         Expr::Join(join, a, b) => {
+            // What both contain is contained once in their product: each is `base` times a factor, or a number.
+            let once = if carries_base(a) && carries_base(b) && base != 0.0 { base } else { 1.0 };
             let a = evaluate_from(a, s, base, input, memory, next_part)?;
             let b = evaluate_from(b, s, base, input, memory, next_part)?;
             Ok(match join {
-                Join::Product => a * b,
+                Join::Product => a / once * b,
                 Join::Sum => a + b,
                 // As everywhere else a NaN is kept: `f64::min` would drop it.
                 Join::Min => {
@@ -407,6 +417,15 @@ fn evaluate_from(
                 }
             })
         }
+    }
+}
+
+/// Whether the value of an expression is one for the driven hyper, and not a plain number.
+fn carries_base(expr: &Expr) -> bool {
+    match expr {
+        Expr::Part(_) => true,
+        Expr::Constant(_) => false,
+        Expr::Then(a, _, b) | Expr::Join(_, a, b) => carries_base(a) || carries_base(b),
     }
 }
 
