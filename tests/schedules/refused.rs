@@ -122,7 +122,7 @@ fn a_value_that_is_not_finite_is_refused() {
 fn a_value_outside_the_interval_of_its_hyper_is_refused() {
     let seen = || file("input metric = 0\nstate n = 1\nn *= 1.5\nvalue = min(base, n/10) + metric\n");
     let wrong = |opt: &mut Optimizer, k: u64| {
-        metric(opt, if k % 2 == 0 { 5.0 } else { -5.0 });
+        metric(opt, if k.is_multiple_of(2) { 5.0 } else { -5.0 });
         (k > 0).then_some(&["`own`", "step", "`x`", "[0, 2]"][..])
     };
     refused(seen(), Advance::Step, wrong, |opt, _| metric(opt, 0.25));
