@@ -167,6 +167,30 @@ fn tensors_that_have_not_been_seen_since_loading_are_not_lost() {
     assert_eq!(b, c);
 }
 
+/// What the file does not hold does not exist afterwards: not the states of before, and not the steps.
+#[test]
+fn loading_replaces_everything() {
+    let (file, text) = (
+        Scratch::new("replaces"),
+        "hyper on per model = 0\nstate m = 0\nstate k per tensor = 0\nstate n per model = 0\n\n\
+        if on != 0 {\n    m += g\n    k += 1\n    g = m*k\n}\nif on != 0 { n += 1 }\np -= g\n",
+    );
+    let mut opt = optimizer(text);
+    opt.step(&mut [Tensor::new("a", &mut [1.0f32; 2], &[0.5; 2])]).unwrap();
+    opt.save(&file.0).unwrap();
+    let mut used = optimizer(text);
+    used.set("on", 1.0).unwrap();
+    let (mut a, mut b) = ([1.0f32; 2], [1.0f32; 2]);
+    used.step(&mut [Tensor::new("a", &mut a, &[0.5; 2]), Tensor::new("b", &mut b, &[0.5; 2])]).unwrap();
+    assert_eq!((used.steps("b"), used.state_bytes()), (1, 2 * (8 + 8) + 8));
+    used.load(&file.0).unwrap();
+    // A condition among scalars is plain scalar code, so `n` was touched; it is as it was.
+    assert_eq!((used.steps("a"), used.steps("b"), used.state_bytes()), (1, 0, 8));
+    assert_eq!((used.state("a", "m"), used.state("b", "k")), (None, None));
+    assert_eq!(used.state("a", "n"), Some(StateValues::Scalar(0.0)));
+    assert_eq!(bytes(&used, "replaced"), bytes(&opt, "replaced"));
+}
+
 #[test]
 fn a_loaded_state_of_another_shape_is_found_when_the_tensor_comes() {
     let file = Scratch::new("late-shape");
