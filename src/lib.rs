@@ -45,6 +45,7 @@
 //! - [`plan::plan()`]: cuts a step into scalar code and sweeps over memory.
 //! - [`codegen`]: machine code for a [`Kernel`](ir::Kernel). **The one folder that knows Cranelift.**
 //! - [`runtime`]: optimizers, groups, state, tensors. **Bad input is found before anything is changed.**
+//! - [`schedule`]: hypers that change with the step: the same front end, scalar code only.
 //!
 #![cfg_attr(
     feature = "cli",

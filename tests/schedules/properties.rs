@@ -67,7 +67,8 @@ proptest! {
         let (a, b) = (schedule("cosine(t_max=13)"), schedule("exponential(gamma=0.97)"));
         let (x, y) = (a.value(s, base).unwrap(), b.value(s, base).unwrap());
         let value = |joined: Schedule| joined.value(s, base).unwrap();
-        prop_assert_eq!(value(a.clone().times(b.clone())), x * y);
+        // Both are factors of one base.
+        prop_assert_eq!(value(a.clone().times(b.clone())), x / base * y);
         prop_assert_eq!(value(a.clone().plus(b.clone())), x + y);
         prop_assert_eq!(value(a.clone().min(b.clone())), if x < y { x } else { y });
         prop_assert_eq!(value(a.clone().max(b.clone())), if x > y { x } else { y });
