@@ -499,11 +499,13 @@ impl Optimizer {
         known
     }
 
+    #[cfg(feature = "cli")]
     /// Whether a schedule reads this input.
     pub(crate) fn observes(&self, name: &str) -> bool {
         self.groups.iter().flat_map(|group| &group.drivers).any(|driver| driver.schedule.reads(name))
     }
 
+    #[cfg(feature = "cli")]
     /// What schedules drive in the group `default`: the hyper, the schedule, and the value that the last step used.
     pub(crate) fn driven(&self) -> impl Iterator<Item = (&str, &Schedule, Option<f64>)> {
         let drivers = self.groups.iter().rev().take(1).flat_map(|group| &group.drivers);

@@ -218,6 +218,7 @@ impl Schedule {
         names
     }
 
+    #[cfg(feature = "cli")]
     /// Whether it has an input of this name.
     pub(crate) fn reads(&self, name: &str) -> bool {
         let mut reads = false;

@@ -12,7 +12,7 @@
 //! a rule does to a real loss, and where a step's time goes. It never touches parameters except through the optimizer.
 //!
 //! Files, in the order in which data flows: `data` (folders and the embedded set), `random` (the start and the order),
-//! `network` (forward, loss, backward), `run` (the loop), `report` (text and page; its curves are [`crate::chart`]'s).
+//! `network` (forward, loss, backward), `run` (the loop), `report` (text and page; its curves are `chart`'s).
 
 mod data;
 mod network;
