@@ -14,7 +14,7 @@ use crate::ir::step::{Array, Source};
 use crate::ir::{
     Args, Arrays, Buffer, Column, Facts, Outcome, Scalar, Scalars, Storage, Uniforms, eval_step, lower_init,
 };
-use crate::schedule::{Advance, Driver, Schedule};
+use crate::schedule::{Advance, Driver};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
@@ -507,7 +507,7 @@ impl Optimizer {
 
     #[cfg(feature = "cli")]
     /// What schedules drive in the group `default`: the hyper, the schedule, and the value that the last step used.
-    pub(crate) fn driven(&self) -> impl Iterator<Item = (&str, &Schedule, Option<f64>)> {
+    pub(crate) fn driven(&self) -> impl Iterator<Item = (&str, &crate::schedule::Schedule, Option<f64>)> {
         let drivers = self.groups.iter().rev().take(1).flat_map(|group| &group.drivers);
         drivers.map(|driver| (&*self.rule.program().hypers[driver.hyper].name, &driver.schedule, driver.in_force))
     }
