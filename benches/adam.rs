@@ -1,10 +1,11 @@
-//! Two figures: from the text of `adam.opt` to its first step, and what a step costs per element on one thread.
+//! Three figures: from the text of `adam.opt` to its first step, what a step costs per element on one thread, and what one
+//! value of a schedule costs.
 //!
 //! Medians of runs in one process, Adam beside a plain addition over as many streams (the floor). Run it with
 //! `cargo bench`; ratios count, absolute times depend on the machine.
 
 use std::time::Instant;
-use updraft::{Rule, SHIPPED, Tensor};
+use updraft::{Rule, SHIPPED, Schedule, Tensor};
 
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
@@ -51,5 +52,16 @@ fn main() -> Result<(), updraft::Error> {
             adam / floor
         );
     }
+    let schedule: Schedule = "linear(total_iters=100) for 100 then cosine(t_max=900)".parse()?;
+    let mut run = schedule.run()?;
+    let mut values = Vec::new();
+    for _ in 0..1000 {
+        let start = Instant::now();
+        for _ in 0..100 {
+            run.next(1e-3, &[])?;
+        }
+        values.push(start.elapsed().as_secs_f64() * 1e9 / 100.0);
+    }
+    println!("one value of `{schedule}`: {:.0} ns", median(values));
     Ok(())
 }
