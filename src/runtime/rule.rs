@@ -121,7 +121,8 @@ impl Rule {
         if program.kind != kind {
             let span = parsed.ast.header.as_ref().map_or(Span::new(0, 0), |header| header.span);
             let (is, needed) = (program.kind.keyword(), kind.keyword());
-            let message = format!("this file holds a {is}, but the {needed} of this name was asked for");
+            let article = if is.starts_with('o') { "an" } else { "a" };
+            let message = format!("this file holds {article} {is}, but the {needed} of this name was asked for");
             return Err(CompileError::new(file, vec![Diagnostic::new(Code::NotAllowedHere, span, message)]));
         }
         let program = Arc::new(program);
