@@ -810,6 +810,7 @@ impl Checker<'_> {
         stmts.iter().any(|stmt| match &stmt.kind {
             StmtKind::Let(local, _) => !self.program.locals[local.index()].extent.is_scalar(),
             StmtKind::Assign(var, _) => !self.program.var_extent(*var).is_scalar(),
+            StmtKind::Skip(_) | StmtKind::Report(..) => false,
             StmtKind::If(IfKind::Select(cond), ..) if !self.node(*cond).extent.is_scalar() => true,
             StmtKind::If(_, then, otherwise) => self.concerns_elements(then) || self.concerns_elements(otherwise),
         })

@@ -34,6 +34,7 @@ fn each_expression(stmts: &[Stmt], program: &Program, f: &mut dyn FnMut(ExprId))
     for stmt in stmts {
         match &stmt.kind {
             StmtKind::Let(_, value) | StmtKind::Assign(_, value) => f(*value),
+            StmtKind::Skip(value) | StmtKind::Report(_, value) => f(*value),
             StmtKind::If(kind, then, otherwise) => {
                 f(if_condition(program, *kind));
                 each_expression(then, program, f);
@@ -133,7 +134,7 @@ fn each_assignment(stmts: &[Stmt], f: &mut dyn FnMut(Var)) {
     for stmt in stmts {
         match &stmt.kind {
             StmtKind::Assign(var, _) => f(*var),
-            StmtKind::Let(..) => {}
+            StmtKind::Let(..) | StmtKind::Skip(_) | StmtKind::Report(..) => {}
             StmtKind::If(_, then, otherwise) => {
                 each_assignment(then, f);
                 each_assignment(otherwise, f);
@@ -163,6 +164,7 @@ fn live_before(program: &Program, stmts: &[Stmt], live: &mut BTreeSet<Var>, unus
                 assign(program, Var::Local(*local), *value, stmt.span, live, unused);
             }
             StmtKind::Assign(var, value) => assign(program, *var, *value, stmt.span, live, unused),
+            StmtKind::Skip(value) | StmtKind::Report(_, value) => reads_now(program, *value, live),
             StmtKind::If(kind, then, otherwise) => {
                 let mut other = live.clone();
                 live_before(program, then, live, unused);
@@ -207,6 +209,9 @@ impl Walk<'_> {
             match &stmt.kind {
                 StmtKind::Let(local, value) => self.assign(Var::Local(*local), *value),
                 StmtKind::Assign(var, value) => self.assign(*var, *value),
+                StmtKind::Skip(value) | StmtKind::Report(_, value) => {
+                    examine(self.program, *value, &self.facts, self.visit);
+                }
                 StmtKind::If(kind, then, otherwise) => {
                     let cond = if_condition(self.program, *kind);
                     match examine(self.program, cond, &self.facts, self.visit) {

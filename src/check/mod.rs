@@ -237,6 +237,10 @@ impl<'a> Checker<'a> {
             locals: Vec::new(),
             nodes: Vec::new(),
             conditions: Vec::new(),
+            reductions: Vec::new(),
+            draws: 0,
+            reports: Vec::new(),
+            views: Vec::new(),
             body: Vec::new(),
         };
         let mut scopes = Scopes::default();

@@ -69,6 +69,10 @@ fn text(program: &Program, whole: bool) -> String {
     }
     out.push('\n');
     statements(program, &program.body, 0, &mut out);
+    for view in &program.views {
+        let text = format!("view {} = {}", view.name, expression_text(program, view.value));
+        line(&mut out, &text, view.doc.as_ref().filter(|_| whole));
+    }
     out
 }
 
@@ -147,6 +151,11 @@ pub fn statement_text(program: &Program, stmt: &Stmt) -> String {
         StmtKind::Assign(var, value) => {
             format!("{} = {}", program.var_name(*var), expression_text(program, *value))
         }
+        StmtKind::Skip(cond) => format!("skip if {}", expression_text(program, *cond)),
+        StmtKind::Report(id, value) => {
+            let report = &program.reports[id.index()];
+            format!("report {} per {} = {}", report.name, report.extent.name(), expression_text(program, *value))
+        }
         StmtKind::If(IfKind::Select(cond), ..) => {
             format!("if {} {{", expression_text(program, *cond))
         }
@@ -193,6 +202,13 @@ fn node_text(program: &Program, id: ExprId, operand: &mut dyn FnMut(ExprId, Bind
         NodeKind::Hyper(id) | NodeKind::Flag(id) => (program.hypers[id.index()].name.to_string(), Binding::Atom),
         NodeKind::Input(id) => (program.inputs[id.index()].name.to_string(), Binding::Atom),
         NodeKind::T => ("t".into(), Binding::Atom),
+        NodeKind::Shape(shape) => (shape.name().into(), Binding::Atom),
+        NodeKind::Draw(function, _) => (format!("{}()", function.name()), Binding::Atom),
+        NodeKind::Reduce(function, args, id) => {
+            let args: Vec<String> = args.iter().map(|arg| operand(*arg, Binding::If)).collect();
+            let to = program.reductions[id.index()].to.name();
+            (format!("{}({} per {to})", function.name(), args.join(", ")), Binding::Atom)
+        }
         NodeKind::S => ("s".into(), Binding::Atom),
         NodeKind::Base => ("base".into(), Binding::Atom),
         NodeKind::Given(id) => (format!("given({})", program.inputs[id.index()].name), Binding::Atom),

@@ -37,9 +37,21 @@ ids! {
     ExprId;
     /// One of [`Program::conditions`].
     ConditionId;
+    /// One of [`Program::reductions`].
+    ReductionId;
+    /// One of [`Program::draws`], in file order.
+    DrawId;
+    /// One of [`Program::reports`].
+    ReportId;
+    /// One of [`Program::views`].
+    ViewId;
 }
 
-/// How many of a value there are: one a step, one a group, one a tensor, one an element.
+/// How many of a value there are.
+///
+/// `Model < Group < Tensor < Matrix < Row, Col < Element` and `Tensor < Unit < Element`: a partial order, which
+/// [`Extent::fits_in`] and [`Extent::join`] know. (That it is `Ord` too is for maps.) Those from `Matrix` to `Unit` are
+/// of tensors with two axes or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Extent {
     /// One for all tensors.
@@ -48,13 +60,30 @@ pub enum Extent {
     Group,
     /// One for each tensor.
     Tensor,
+    /// One for each setting of all axes but the last two.
+    Matrix,
+    /// One for each setting of all axes but the last.
+    Row,
+    /// One for each setting of all axes but the last but one.
+    Col,
+    /// One for each index of the first axis.
+    Unit,
     /// One for each element of each tensor.
     Element,
 }
 
 impl Extent {
-    /// Every extent, the smallest first.
-    pub const ALL: [Extent; 4] = [Extent::Model, Extent::Group, Extent::Tensor, Extent::Element];
+    /// Every extent, smaller ones first.
+    pub const ALL: [Extent; 8] = [
+        Extent::Model,
+        Extent::Group,
+        Extent::Tensor,
+        Extent::Matrix,
+        Extent::Row,
+        Extent::Col,
+        Extent::Unit,
+        Extent::Element,
+    ];
 
     /// As written after `per`.
     pub fn name(self) -> &'static str {
@@ -62,18 +91,43 @@ impl Extent {
             Extent::Model => "model",
             Extent::Group => "group",
             Extent::Tensor => "tensor",
+            Extent::Matrix => "matrix",
+            Extent::Row => "row",
+            Extent::Col => "col",
+            Extent::Unit => "unit",
             Extent::Element => "element",
+        }
+    }
+
+    /// Whether a value of this extent may be used where one of `other` is expected: `other` tells apart all that this does.
+    pub fn fits_in(self, other: Extent) -> bool {
+        use Extent::*;
+        match (self, other) {
+            (Model | Group | Tensor, _) => self <= other,
+            (Matrix, Matrix | Row | Col | Element) | (_, Element) => true,
+            _ => self == other,
         }
     }
 
     /// The smallest extent that holds both.
     pub fn join(self, other: Extent) -> Extent {
-        self.max(other)
+        if self.fits_in(other) {
+            other
+        } else if other.fits_in(self) {
+            self
+        } else {
+            Extent::Element
+        }
     }
 
     /// Whether a value of this extent is an f64 computed by scalar code.
     pub fn is_scalar(self) -> bool {
-        self != Extent::Element
+        matches!(self, Extent::Model | Extent::Group | Extent::Tensor)
+    }
+
+    /// Whether only tensors with two axes or more have values of this extent.
+    pub fn needs_axes(self) -> bool {
+        matches!(self, Extent::Matrix | Extent::Row | Extent::Col | Extent::Unit)
     }
 }
 
@@ -112,6 +166,14 @@ pub struct Program {
     pub nodes: Vec<Node>,
     /// The scalar conditions that decide which code runs over elements: each selects a plan.
     pub conditions: Vec<Condition>,
+    /// The reductions, operands before those that read them.
+    pub reductions: Vec<Reduction>,
+    /// How many random draws there are.
+    pub draws: u32,
+    /// Scalars for the host, in file order.
+    pub reports: Vec<Report>,
+    /// Derived tensors on demand, in file order.
+    pub views: Vec<View>,
     /// The statements.
     pub body: Vec<Stmt>,
 }
@@ -199,14 +261,14 @@ pub struct State {
     pub span: Span,
 }
 
-/// A scalar that the host gives each step.
+/// What the host gives each step: a scalar, or an array of the parameter's shape and type.
 #[derive(Clone, Debug)]
 pub struct Input {
     /// Its name.
     pub name: Arc<str>,
     /// The comment at the end of its line.
     pub doc: Option<String>,
-    /// One per what; never Element.
+    /// One per model, group, tensor or element.
     pub extent: Extent,
     /// What it is if the host gives none.
     pub default: Option<ExprId>,
@@ -221,6 +283,43 @@ pub struct Require {
     pub cond: ExprId,
     /// What is said if it does not.
     pub message: Arc<str>,
+}
+
+/// Many values made one.
+#[derive(Clone, Copy, Debug)]
+pub struct Reduction {
+    /// One result per what.
+    pub to: Extent,
+    /// In which phase of a step its result is known. The first is 0; one to model or group ends the phase of its operands.
+    pub phase: u32,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A scalar for the host, computed only if it is asked for.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The comment at the end of its line.
+    pub doc: Option<String>,
+    /// One per what: model, group or tensor.
+    pub extent: Extent,
+    /// Where its name stands.
+    pub span: Span,
+}
+
+/// A derived tensor on demand; not part of a step.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The comment at the end of its line.
+    pub doc: Option<String>,
+    /// Its formula: of p, states, hypers and t.
+    pub value: ExprId,
+    /// Where its name stands.
+    pub span: Span,
 }
 
 /// A local value.
@@ -284,8 +383,14 @@ pub enum NodeKind {
     Hyper(HyperId),
     /// A hyper that is a flag.
     Flag(HyperId),
-    /// A scalar from the host.
+    /// A scalar, or an array, from the host.
     Input(InputId),
+    /// What is known of the tensor's shape.
+    Shape(Shape),
+    /// Many values made one; two operands for `dot`.
+    Reduce(ReduceFn, Vec<ExprId>, ReductionId),
+    /// A random number of its own for each element and step.
+    Draw(DrawFn, DrawId),
     /// Whether the host has given an input.
     Given(InputId),
     /// Whether a hyper is the mode of this index.
@@ -320,6 +425,129 @@ pub enum NodeKind {
     Outcome(ConditionId),
     /// The same value, but a source expression of its own: the body of a `def` and each of its arguments.
     Own(ExprId),
+}
+
+/// What is known of a tensor's shape, as scalars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Elements.
+    Numel,
+    /// Axes.
+    Rank,
+    /// The last axis but one; 1 if there is none.
+    Rows,
+    /// The last axis; 1 if there is none.
+    Cols,
+}
+
+impl Shape {
+    /// All of them.
+    pub const ALL: [Shape; 4] = [Shape::Numel, Shape::Rank, Shape::Rows, Shape::Cols];
+
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Numel => "numel",
+            Shape::Rank => "rank",
+            Shape::Rows => "rows",
+            Shape::Cols => "cols",
+        }
+    }
+
+    /// Of a shape. (A shape that exists in memory has fewer elements than an f64 counts exactly.)
+    pub fn of(self, shape: &[usize]) -> f64 {
+        let axis = |from_last: usize| shape.len().checked_sub(1 + from_last).map_or(1, |axis| shape[axis]);
+        let value = match self {
+            Shape::Numel => shape.iter().product(),
+            Shape::Rank => shape.len(),
+            Shape::Rows => axis(1),
+            Shape::Cols => axis(0),
+        };
+        value as f64
+    }
+}
+
+/// The reductions of the language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum ReduceFn {
+    Sum,
+    Mean,
+    /// The root of the sum of squares.
+    Norm,
+    /// The root of the mean square.
+    Rms,
+    Min,
+    Max,
+    Any,
+    All,
+    /// How many conditions hold.
+    Count,
+    /// The sum of products.
+    Dot,
+}
+
+impl ReduceFn {
+    /// All of them.
+    pub const ALL: [ReduceFn; 10] = [
+        ReduceFn::Sum,
+        ReduceFn::Mean,
+        ReduceFn::Norm,
+        ReduceFn::Rms,
+        ReduceFn::Min,
+        ReduceFn::Max,
+        ReduceFn::Any,
+        ReduceFn::All,
+        ReduceFn::Count,
+        ReduceFn::Dot,
+    ];
+
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReduceFn::Sum => "sum",
+            ReduceFn::Mean => "mean",
+            ReduceFn::Norm => "norm",
+            ReduceFn::Rms => "rms",
+            ReduceFn::Min => "min",
+            ReduceFn::Max => "max",
+            ReduceFn::Any => "any",
+            ReduceFn::All => "all",
+            ReduceFn::Count => "count",
+            ReduceFn::Dot => "dot",
+        }
+    }
+
+    /// A number or a condition.
+    pub fn result(self) -> Ty {
+        if matches!(self, ReduceFn::Any | ReduceFn::All) { Ty::Condition } else { Ty::Number }
+    }
+}
+
+/// The random numbers of the language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum DrawFn {
+    /// In [0, 1).
+    Uniform,
+    /// Of mean 0 and variance 1.
+    Normal,
+    /// 1 or -1.
+    Rademacher,
+}
+
+impl DrawFn {
+    /// All of them.
+    pub const ALL: [DrawFn; 3] = [DrawFn::Uniform, DrawFn::Normal, DrawFn::Rademacher];
+
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            DrawFn::Uniform => "uniform",
+            DrawFn::Normal => "normal",
+            DrawFn::Rademacher => "rademacher",
+        }
+    }
 }
 
 /// What can be asked of a list.
@@ -476,6 +704,10 @@ pub enum StmtKind {
     Assign(Var, ExprId),
     /// Two blocks, of which the condition takes one (each element its own, if it is a condition of elements).
     If(IfKind, Vec<Stmt>, Vec<Stmt>),
+    /// Where the condition holds, the step is not taken. It stands before the first assignment to p or a state.
+    Skip(ExprId),
+    /// A scalar for the host.
+    Report(ReportId, ExprId),
 }
 
 /// How a block statement is decided.
@@ -483,7 +715,8 @@ pub enum StmtKind {
 pub enum IfKind {
     /// A scalar condition around statements on elements: it selects the plan.
     Plan(ConditionId),
-    /// A condition around scalar statements only, or a condition of elements: each assigned value is selected.
+    /// A condition around scalar statements only, one that reads a reduction of this step, or one of larger extent than
+    /// tensor: each assigned value is selected.
     Select(ExprId),
 }
 
@@ -491,6 +724,11 @@ impl Program {
     /// The node of an expression.
     pub fn node(&self, id: ExprId) -> &Node {
         &self.nodes[id.index()]
+    }
+
+    /// How many phases a step has: every plan of the rule has as many.
+    pub fn phases(&self) -> u32 {
+        self.reductions.iter().map(|reduction| reduction.phase).max().unwrap_or(0) + 1
     }
 
     /// The name of a variable, as written.
@@ -549,7 +787,7 @@ impl NodeKind {
                 f(*a);
                 f(*b);
             }
-            NodeKind::Call(_, args) => args.iter().copied().for_each(f),
+            NodeKind::Call(_, args) | NodeKind::Reduce(_, args, _) => args.iter().copied().for_each(f),
             NodeKind::List(_, _, operand) => operand.iter().copied().for_each(f),
             NodeKind::Number(_)
             | NodeKind::Epsilon
@@ -557,6 +795,8 @@ impl NodeKind {
             | NodeKind::Hyper(_)
             | NodeKind::Flag(_)
             | NodeKind::Input(_)
+            | NodeKind::Shape(_)
+            | NodeKind::Draw(..)
             | NodeKind::Given(_)
             | NodeKind::IsMode(..)
             | NodeKind::S

@@ -9,7 +9,8 @@
 //! value that is known to be NaN is `Number(NaN, NaN)`.
 
 use super::program::{
-    BinaryOp, CompareOp, ExprId, Function, HyperDefault, HyperId, ListFn, ListRef, NodeKind, Program, Ty, Var,
+    BinaryOp, CompareOp, DrawFn, ExprId, Function, HyperDefault, HyperId, ListFn, ListRef, NodeKind, Program, ReduceFn,
+    Ty, Var,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,6 +182,11 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
         NodeKind::Hyper(id) | NodeKind::Flag(id) => facts.hypers[id.index()],
         NodeKind::Input(id) => facts.inputs[id.index()],
         NodeKind::T => facts.t,
+        NodeKind::Shape(_) => Known::Number(0.0, f64::INFINITY),
+        NodeKind::Draw(DrawFn::Uniform, _) => Known::Number(0.0, 1.0),
+        NodeKind::Draw(DrawFn::Rademacher, _) => Known::Number(-1.0, 1.0),
+        NodeKind::Draw(DrawFn::Normal, _) => ANY,
+        NodeKind::Reduce(function, args, _) => reduction(*function, of, same(program, args[0], args[args.len() - 1])),
         NodeKind::S => Known::Number(0.0, f64::INFINITY),
         NodeKind::Base => ANY,
         NodeKind::Given(_) => Known::Condition(None),
@@ -229,6 +235,25 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
             binary(BinaryOp::Add, product, of[2], false)
         }
         NodeKind::Call(function, _) => call(*function, of),
+    }
+}
+
+/// What a reduction of such values may give, one of no values among them.
+fn reduction(function: ReduceFn, of: &[Known], of_squares: bool) -> Known {
+    let (low, high) = of[0].bounds();
+    match function {
+        ReduceFn::Norm | ReduceFn::Rms | ReduceFn::Count => Known::Number(0.0, f64::INFINITY),
+        ReduceFn::Dot if of_squares => Known::Number(0.0, f64::INFINITY),
+        ReduceFn::Any | ReduceFn::All => Known::Condition(None),
+        ReduceFn::Sum if low >= 0.0 => Known::Number(0.0, f64::INFINITY),
+        ReduceFn::Sum if high <= 0.0 => Known::Number(f64::NEG_INFINITY, 0.0),
+        ReduceFn::Mean if matches!(of[0], Known::Condition(_)) => Known::Number(0.0, 1.0),
+        // Rounding keeps the mean of numbers of one sign of that sign, but not between the two bounds.
+        ReduceFn::Mean if low >= 0.0 => Known::Number(0.0, f64::INFINITY),
+        ReduceFn::Mean if high <= 0.0 => Known::Number(f64::NEG_INFINITY, 0.0),
+        ReduceFn::Min => Known::Number(low, f64::INFINITY),
+        ReduceFn::Max => Known::Number(f64::NEG_INFINITY, high),
+        ReduceFn::Sum | ReduceFn::Mean | ReduceFn::Dot => ANY,
     }
 }
 

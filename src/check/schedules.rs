@@ -612,6 +612,8 @@ impl Checker<'_> {
                     let (then, otherwise) = (then?, otherwise?);
                     StmtKind::If(IfKind::Select(cond), then, otherwise)
                 }
+                // Only rules have these.
+                StmtKind::Skip(_) | StmtKind::Report(..) => continue,
             };
             expanded.push(Stmt { kind, span });
         }
@@ -704,7 +706,7 @@ fn assignments_of_value(stmts: &[Stmt], found: &mut Vec<Span>) {
     for stmt in stmts {
         match &stmt.kind {
             StmtKind::Assign(Var::Value, _) => found.push(stmt.span),
-            StmtKind::Let(..) | StmtKind::Assign(..) => {}
+            StmtKind::Let(..) | StmtKind::Assign(..) | StmtKind::Skip(_) | StmtKind::Report(..) => {}
             StmtKind::If(_, then, otherwise) => {
                 assignments_of_value(then, found);
                 assignments_of_value(otherwise, found);
@@ -719,6 +721,7 @@ fn assigns(program: &Program, stmts: &[Stmt], mut assigned: bool, early: &mut Op
     for stmt in stmts {
         let root = match &stmt.kind {
             StmtKind::Let(_, value) | StmtKind::Assign(_, value) => *value,
+            StmtKind::Skip(value) | StmtKind::Report(_, value) => *value,
             StmtKind::If(IfKind::Select(cond), ..) => *cond,
             StmtKind::If(IfKind::Plan(id), ..) => program.conditions[id.index()].cond,
         };
@@ -727,7 +730,7 @@ fn assigns(program: &Program, stmts: &[Stmt], mut assigned: bool, early: &mut Op
             *early = early.or(program.postorder(root).into_iter().find(read).map(|id| program.node(id).span));
         }
         match &stmt.kind {
-            StmtKind::Let(..) => {}
+            StmtKind::Let(..) | StmtKind::Skip(_) | StmtKind::Report(..) => {}
             StmtKind::Assign(var, _) => assigned |= *var == Var::Value,
             StmtKind::If(_, then, otherwise) => {
                 let then = assigns(program, then, assigned, early);

@@ -441,7 +441,7 @@ fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input
             Extent::Model => optimizer.input_of_rule(&input.name, input.at(step))?,
             Extent::Group => optimizer.group("default")?.input(&input.name, input.at(step))?,
             // These go with each tensor.
-            Extent::Tensor | Extent::Element => {}
+            _ => {}
         }
     }
     let mut tensors = Vec::new();

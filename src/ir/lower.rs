@@ -170,6 +170,7 @@ impl<'a> Lowering<'a> {
                 StmtKind::Let(local, value) => self.assign(stmt, Var::Local(*local), *value),
                 StmtKind::Assign(var, value) => self.assign(stmt, *var, *value),
                 StmtKind::If(kind, then, otherwise) => self.branch(*kind, then, otherwise),
+                StmtKind::Skip(_) | StmtKind::Report(..) => {}
             }
         }
     }
@@ -314,6 +315,7 @@ impl<'a> Lowering<'a> {
                 self.list(*function, *list, operand)
             }
             NodeKind::T => self.source(Source::T),
+            NodeKind::Shape(_) | NodeKind::Reduce(..) | NodeKind::Draw(..) => self.constant(f64::NAN),
             NodeKind::Read(var) => self.read(*var),
             NodeKind::Old(var) => self.before(*var),
             NodeKind::Outcome(id) => {

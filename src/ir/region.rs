@@ -351,7 +351,7 @@ fn level_of(extent: Extent) -> Level {
     match extent {
         Extent::Model => Level::Model,
         Extent::Group => Level::Group,
-        Extent::Tensor | Extent::Element => Level::Tensor,
+        _ => Level::Tensor,
     }
 }
 

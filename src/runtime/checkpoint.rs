@@ -241,7 +241,7 @@ impl Optimizer {
                     let id = StateId(index as u32);
                     file.tensors.entry(owner.to_string()).or_default().states.push((id, state, Vec::new()));
                 }
-                Extent::Element => {
+                _ => {
                     let state = self.array(owner, &name, &view)?;
                     let id = StateId(index as u32);
                     let shape = view.shape().to_vec();

@@ -262,7 +262,7 @@ impl Sources<'_> {
         match self.rule.program().states[id.index()].extent {
             Extent::Model => self.model.states[id.index()],
             Extent::Group => self.group.states[id.index()],
-            Extent::Tensor | Extent::Element => self.slot.states[id.index()].scalar(),
+            _ => self.slot.states[id.index()].scalar(),
         }
     }
 
@@ -286,7 +286,7 @@ impl Sources<'_> {
         match input.extent {
             Extent::Model => self.model.inputs[id.index()],
             Extent::Group => self.group.inputs[id.index()],
-            Extent::Tensor | Extent::Element => {
+            _ => {
                 self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
             }
         }
@@ -568,7 +568,7 @@ impl Optimizer {
         match self.rule.program().states[id].extent {
             Extent::Model => self.model.states[id].map(StateValues::Scalar),
             Extent::Group => self.groups[slot.group].scope.states[id].map(StateValues::Scalar),
-            Extent::Tensor | Extent::Element => slot.states[id].values(),
+            _ => slot.states[id].values(),
         }
     }
 
@@ -790,7 +790,7 @@ impl Optimizer {
             match self.rule.program().states[id.index()].extent {
                 Extent::Model => self.model.keep(id, x),
                 Extent::Group => self.groups[group].scope.keep(id, x),
-                Extent::Tensor | Extent::Element => touched.push((index, id, x)),
+                _ => touched.push((index, id, x)),
             }
         }
         let found = std::mem::take(found);
@@ -838,7 +838,7 @@ impl Optimizer {
                 Extent::Model => &mut self.model,
                 Extent::Group => &mut self.groups[key.group as usize].scope,
                 // Those of the tensor are its own affair: `run` sees to them.
-                Extent::Tensor | Extent::Element => continue,
+                _ => continue,
             };
             if index < first_values {
                 scope.keep(id, x);
