@@ -68,7 +68,7 @@ fn survives(text: &str) -> bool {
             for outcome in [Outcome::False, Outcome::True] {
                 for math in [Math::Strict, Math::Fast] {
                     let outcomes = vec![outcome; program.conditions.len()];
-                    let facts = Facts { storage: Storage::F32, math, outcomes };
+                    let facts = Facts::new(Storage::F32, math, outcomes);
                     updraft::plan::plan(&lower(&program, &facts));
                     for index in 0..program.states.len() {
                         lower_init(&program, updraft::check::program::StateId(index as u32), &facts);

@@ -224,7 +224,7 @@ impl<T: Real> Oracle<T> {
         for source in conditions.needed_sources(&needed) {
             self.first_scalar(source, touched);
         }
-        Facts { storage: T::STORAGE, math: self.math, outcomes: found }
+        Facts::new(T::STORAGE, self.math, found)
     }
 
     fn first_scalar(&self, source: Source, scalars: &mut Scalars) {
@@ -232,7 +232,7 @@ impl<T: Real> Oracle<T> {
         if scalars.states.contains_key(&id) {
             return;
         }
-        let facts = Facts { storage: T::STORAGE, math: self.math, outcomes: Vec::new() };
+        let facts = Facts::new(T::STORAGE, self.math, Vec::new());
         eval_step(&lower_init(&self.program, id, &facts), &mut Arrays::default(), scalars);
     }
 

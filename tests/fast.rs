@@ -253,7 +253,7 @@ fn the_rule_in_f64() {
 
 /// The element operations of a rule's one sweep, by name.
 fn operations(rule: &Rule, outcomes: Vec<Outcome>) -> BTreeMap<String, usize> {
-    let facts = Facts { storage: Storage::F32, math: Math::Fast, outcomes };
+    let facts = Facts::new(Storage::F32, Math::Fast, outcomes);
     let plan = plan(&lower(rule.program(), &facts));
     let mut counts = BTreeMap::new();
     for inst in plan.sweeps().flat_map(|sweep| &sweep.kernel.body) {

@@ -280,7 +280,7 @@ fn zero(ty: Type) -> Const {
 /// operand. Operands that are integers are the bits of what is loaded, bools whether it is above zero.
 fn one_operation(op: Op, ty: Type, compute: Type, constant: Option<Const>) -> Kernel {
     let (storage, int) = if compute == Type::F32 { (Storage::F32, Type::I32) } else { (Storage::F64, Type::I64) };
-    let stream = |name: &str, access| Stream { name: name.into(), storage, access };
+    let stream = |name: &str, access| Stream { name: name.into(), storage, access, block: false };
     let streams = vec![
         stream("a", Access::Read),
         stream("b", Access::Read),

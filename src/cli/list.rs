@@ -58,11 +58,8 @@ pub(super) fn default_plan(rule: &Rule) -> Result<Plan, Failure> {
 
 /// How many states of elements a plan touches.
 pub(super) fn states(plan: &Plan) -> usize {
-    let mut states: Vec<Array> = plan
-        .sweeps()
-        .flat_map(|sweep| sweep.arrays.iter().copied())
-        .filter(|it| matches!(it, Array::State(_)))
-        .collect();
+    let mut states: Vec<Array> =
+        plan.sweeps().flat_map(|sweep| sweep.arrays()).filter(|it| matches!(it, Array::State(_))).collect();
     states.sort();
     states.dedup();
     states.len()

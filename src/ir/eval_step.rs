@@ -55,6 +55,7 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
                 };
                 column.fill(constant, len);
             }
+            StepInst::Draw(..) | StepInst::Spread(_) | StepInst::Reduce(..) => {}
             StepInst::List(function, which, operand) => {
                 let elements: &[f64] = match which {
                     ListRef::Hyper(id) => scalars.lists.get(&id).map_or(&[], |list| list),
@@ -68,6 +69,7 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
             StepInst::Op(op) => apply(op, len, |v| &columns[v.index()], &mut column),
             StepInst::Store(Target::Array(array), v) => array_stores.push((array, v)),
             StepInst::Store(Target::Scalar(id), v) => scalar_stores.push((id, v)),
+            StepInst::Store(..) => {}
         }
         columns.push(column);
         known.push(scalar);
@@ -92,10 +94,10 @@ impl Scalars {
             Source::Hyper(id) | Source::Flag(id) => self.hypers[id.index()].expect("every hyper has a value"),
             Source::Mode(id, mode) => Scalar::Bool(self.modes.get(&id) == Some(&mode)),
             Source::Given(_) => Scalar::Bool(true),
-            Source::S | Source::Base => Scalar::F64(f64::NAN),
             Source::Input(id) => Scalar::F64(self.inputs[id.index()]),
             Source::T => Scalar::F64(self.t as f64),
             Source::State(id) => Scalar::F64(self.states[&id]),
+            _ => Scalar::F64(f64::NAN),
         }
     }
 }

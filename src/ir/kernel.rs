@@ -31,6 +31,9 @@ pub struct Stream {
     pub storage: Storage,
     /// What is done with it.
     pub access: Access,
+    /// Whether it is a block of memory that stays in cache, not an array: whoever runs the kernel fills or reads it block
+    /// by block, and it moves no bytes.
+    pub block: bool,
 }
 
 /// What a kernel does with a stream.
@@ -77,9 +80,9 @@ pub enum KernelInst {
 }
 
 impl Kernel {
-    /// Bytes per element that one sweep moves: reads and writes of every stream.
+    /// Bytes per element that one sweep moves: reads and writes of every array.
     pub fn bytes_per_element(&self) -> usize {
         let moves = |a: Access| usize::from(a.reads()) + usize::from(a.writes());
-        self.streams.iter().map(|s| moves(s.access) * s.storage.bytes()).sum()
+        self.streams.iter().filter(|s| !s.block).map(|s| moves(s.access) * s.storage.bytes()).sum()
     }
 }

@@ -29,6 +29,7 @@ pub fn lower(program: &Arc<Program>, facts: &Facts) -> Step {
         insts: lowering.insts,
         values: lowering.values,
         statements: lowering.statements,
+        needs_axes: None,
     };
     passes::drop_unused(step)
 }
@@ -44,7 +45,14 @@ pub fn lower_init(program: &Arc<Program>, state: StateId, facts: &Facts) -> Step
     };
     lowering.store(target, value);
     let (insts, values) = (lowering.insts, lowering.values);
-    passes::drop_unused(Step { program: program.clone(), facts: facts.clone(), insts, values, statements: Vec::new() })
+    passes::drop_unused(Step {
+        program: program.clone(),
+        facts: facts.clone(),
+        insts,
+        values,
+        statements: Vec::new(),
+        needs_axes: None,
+    })
 }
 
 /// Lowers the conditions that select the plan to scalar code, whose outputs are their outcomes, one each. Blocks that a
@@ -787,7 +795,9 @@ impl<'a> Lowering<'a> {
             Source::Hyper(id) => (self.program.hypers[id.index()].extent, Type::F64),
             Source::Flag(id) | Source::Mode(id, _) => (self.program.hypers[id.index()].extent, Type::Bool),
             Source::Given(id) => (self.program.inputs[id.index()].extent, Type::Bool),
-            Source::S | Source::Base => (Extent::Model, Type::F64),
+            Source::S | Source::Base | Source::LossScale | Source::AverageDecay => (Extent::Model, Type::F64),
+            Source::Shape(_) | Source::Count(..) => (Extent::Tensor, Type::F64),
+            Source::Counted(reduced) | Source::Reduced(reduced) => (reduced.to(self.program), Type::F64),
             Source::Input(id) => (self.program.inputs[id.index()].extent, Type::F64),
             Source::T => (Extent::Tensor, Type::F64),
             Source::State(id) => (self.program.states[id.index()].extent, Type::F64),

@@ -7,6 +7,7 @@
 pub mod args;
 pub mod eval;
 pub mod eval_step;
+pub mod exchange;
 pub mod kernel;
 mod lower;
 pub mod op;
@@ -20,6 +21,7 @@ pub mod verify;
 pub use args::{Args, ArgsError, Buffer, Uniforms};
 pub use eval::{Column, Scalar, apply, apply_scalar, eval_kernel};
 pub use eval_step::{Arrays, Scalars, eval_step};
+pub use exchange::{Alone, Exchange};
 pub use kernel::{Access, Kernel, KernelInst, Stream};
 pub use lower::{lower, lower_conditions, lower_init, lower_scalars, lower_schedule};
 pub use op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};

@@ -102,8 +102,9 @@ fn parse_line(cursor: &mut Cursor<'_>, kernel: &mut Kernel) -> Result<Option<Opt
         let name = cursor.name()?;
         let storage = cursor.one_of(&[Storage::F32, Storage::F64], Storage::name, "a storage type")?;
         let access = cursor.one_of(&[Access::Read, Access::Write, Access::ReadWrite], Access::name, "r, w or rw")?;
+        let block = cursor.eat("block");
         before_body(kernel)?;
-        kernel.streams.push(Stream { name, storage, access });
+        kernel.streams.push(Stream { name, storage, access, block });
         return Ok(None);
     }
     let value = cursor.value()?;
@@ -364,7 +365,14 @@ mod tests {
             name: "the \"best\" rule".into(),
             compute: Type::F32,
             uniforms: names.map(String::from).into(),
-            streams: names.map(|n| Stream { name: n.into(), storage: Storage::F32, access: Access::ReadWrite }).into(),
+            streams: names
+                .map(|n| Stream {
+                    name: n.into(),
+                    storage: Storage::F32,
+                    access: Access::ReadWrite,
+                    block: n.is_empty(),
+                })
+                .into(),
             body: Vec::new(),
         };
         kernel.body.extend((0..names.len() as u32).map(KernelInst::Uniform));

@@ -36,7 +36,9 @@ pub fn print_kernel(kernel: &Kernel) -> String {
         let _ = writeln!(out, "  uniform {}", quote(uniform));
     }
     for stream in &kernel.streams {
-        let _ = writeln!(out, "  stream {} {} {}", quote(&stream.name), stream.storage.name(), stream.access.name());
+        let block = if stream.block { " block" } else { "" };
+        let (storage, access) = (stream.storage.name(), stream.access.name());
+        let _ = writeln!(out, "  stream {} {storage} {access}{block}", quote(&stream.name));
     }
     if !(kernel.body.is_empty() || kernel.uniforms.is_empty() && kernel.streams.is_empty()) {
         out.push('\n');

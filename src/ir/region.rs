@@ -88,6 +88,17 @@ pub enum ScalarInst {
 impl Region {
     /// The scalar code of a step: its stores to scalar states, and what `outputs` (values of the step) need.
     pub fn new(insts: &[StepInst], values: &[(Extent, Type)], outputs: Vec<Value>, program: &Program) -> Region {
+        Region::of(insts, values, outputs, program, true)
+    }
+
+    /// What `outputs` need, and the stores to scalar states if they are wanted.
+    pub fn of(
+        insts: &[StepInst],
+        values: &[(Extent, Type)],
+        outputs: Vec<Value>,
+        program: &Program,
+        with_stores: bool,
+    ) -> Region {
         let mut needed = vec![false; insts.len()];
         outputs.iter().for_each(|v| needed[v.index()] = true);
         let mut levels = vec![Level::Model; insts.len()];
@@ -102,7 +113,7 @@ impl Region {
             levels[index] = level;
         }
         for (index, inst) in insts.iter().enumerate().rev() {
-            needed[index] |= matches!(inst, StepInst::Store(Target::Scalar(_), _));
+            needed[index] |= with_stores && matches!(inst, StepInst::Store(Target::Scalar(_), _));
             if needed[index] {
                 inst.for_each_operand(|v| needed[v.index()] = true);
             }
@@ -136,7 +147,7 @@ impl Region {
                         ScalarInst::Store(id, at(v))
                     }
                     // Arrays never feed scalars without a reduction.
-                    StepInst::Load(_) | StepInst::Round(_) | StepInst::Store(Target::Array(_), _) => continue,
+                    _ => continue,
                 };
                 place[index] = Value(region.insts.len() as u32);
                 region.insts.push(inst);

@@ -6,7 +6,10 @@
 
 use super::op::{Op, Storage, Type, Value};
 use super::print::print_op;
-use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListFn, ListRef, Program, StateId};
+use crate::check::program::{
+    DrawId, Extent, HyperDefault, HyperId, InputId, ListFn, ListRef, Program, ReductionId, ReportId, Shape, StateId,
+};
+use crate::source::Span;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,6 +52,25 @@ pub struct Facts {
     pub math: Math,
     /// One per condition of the program.
     pub outcomes: Vec<Outcome>,
+    /// What the host has joined to the rule.
+    pub host: Host,
+    /// The reports that are asked for, in order.
+    pub reports: Vec<ReportId>,
+}
+
+/// What a host joins to a rule, as statements of the same step, in this order around the rule's own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Host {
+    /// First, the gradient is multiplied by 1 over the loss scale.
+    pub unscale: bool,
+    /// Then the step is not taken if any gradient of the model has an element that is not finite.
+    pub skip_nonfinite: bool,
+    /// After the rule, an exponential moving average of the parameter is kept.
+    pub average: bool,
+    /// Then the parameter is written to another array too, stored like this.
+    pub copy: Option<Storage>,
+    /// Last, the gradient in memory becomes 0.
+    pub zero_grad: bool,
 }
 
 /// The step of one tensor.
@@ -64,6 +86,8 @@ pub struct Step {
     pub values: Vec<(Extent, Type)>,
     /// Each statement's text with the index of its first instruction.
     pub statements: Vec<(usize, String)>,
+    /// The place of the rule that only a tensor with two axes or more can run, if there is one.
+    pub needs_axes: Option<(Extent, Span)>,
 }
 
 /// One instruction.
@@ -75,12 +99,59 @@ pub enum StepInst {
     List(ListFn, ListRef, Option<Value>),
     /// An array as it is before the step, as the compute type.
     Load(Array),
-    /// A scalar rounded once to the compute type, for every element.
+    /// A uniform random number in [0, 1) for every element, as the compute type: this word of this draw.
+    Draw(DrawId, u32),
+    /// A scalar rounded once to the compute type, for every value of the extent.
     Round(Value),
-    /// A pure operation: f64 on scalars, the compute type on elements.
+    /// An array of smaller extent, for every value of the extent.
+    Spread(Value),
+    /// The values of an array, or a scalar of each tensor, made one.
+    Reduce(Fold, Reduced, Value),
+    /// A pure operation: f64 on scalars, the compute type on arrays. Operands are of one extent, if it is no scalar's.
     Op(Op),
-    /// What a parameter or a state is after the step. Defines nothing.
+    /// What a parameter or a state is after the step, or what the host gets. Defines nothing.
     Store(Target, Value),
+}
+
+/// How many values become one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Fold {
+    /// Evaluation rule 7: one value, whatever the order.
+    Sum,
+    /// NaN if any is; -0 is less than 0; infinity if there is none.
+    Min,
+    /// NaN if any is; -0 is less than 0; minus infinity if there is none.
+    Max,
+}
+
+impl Fold {
+    /// As printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fold::Sum => "sum",
+            Fold::Min => "min",
+            Fold::Max => "max",
+        }
+    }
+}
+
+/// Which reduction: one of the program, or the host's own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Reduced {
+    /// Of the program.
+    Program(ReductionId),
+    /// Whether all gradients of the model are finite.
+    Finite,
+}
+
+impl Reduced {
+    /// One result per what.
+    pub fn to(self, program: &Program) -> Extent {
+        match self {
+            Reduced::Program(id) => program.reductions[id.index()].to,
+            Reduced::Finite => Extent::Model,
+        }
+    }
 }
 
 /// Where a scalar comes from.
@@ -98,6 +169,18 @@ pub enum Source {
     Given(InputId),
     /// The steps of this tensor, this one included.
     T,
+    /// Of the tensor's shape; of the whole tensor, where it is a shard.
+    Shape(Shape),
+    /// How many values of the first extent one of the second, tensor or larger, holds.
+    Count(Extent, Extent),
+    /// How many values a reduction to model or group has folded.
+    Counted(Reduced),
+    /// The result of a reduction, in the scalar code of a plan.
+    Reduced(Reduced),
+    /// What the loss was multiplied by.
+    LossScale,
+    /// How much of the average stays in a step.
+    AverageDecay,
     /// The completed steps of a schedule.
     S,
     /// The driven hyper's own value.
@@ -106,15 +189,23 @@ pub enum Source {
     State(StateId),
 }
 
-/// An array of one value per element.
+/// An array of a tensor: one value per element, or per matrix, row, col or unit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Array {
     /// The parameter.
     Param,
     /// The gradient.
     Grad,
-    /// A state per element.
+    /// A state.
     State(StateId),
+    /// An input per element.
+    Input(InputId),
+    /// The host's exponential moving average of the parameter.
+    Average,
+    /// The host's copy of the parameter.
+    Copy,
+    /// What a view gives.
+    View,
 }
 
 /// What a store changes.
@@ -124,6 +215,10 @@ pub enum Target {
     Array(Array),
     /// A scalar state.
     Scalar(StateId),
+    /// A scalar for the host.
+    Report(ReportId),
+    /// Bool: whether the step is not taken.
+    Skip,
 }
 
 /// The text of a list function.
@@ -149,6 +244,30 @@ impl Array {
             Array::Param => "p",
             Array::Grad => "g",
             Array::State(id) => &program.states[id.index()].name,
+            Array::Input(id) => &program.inputs[id.index()].name,
+            Array::Average => "@average",
+            Array::Copy => "@copy",
+            Array::View => "@view",
+        }
+    }
+
+    /// One value per what.
+    pub fn extent(self, program: &Program) -> Extent {
+        match self {
+            Array::State(id) => program.states[id.index()].extent,
+            _ => Extent::Element,
+        }
+    }
+}
+
+impl Target {
+    /// Its name.
+    pub fn name(self, program: &Program) -> String {
+        match self {
+            Target::Array(array) => array.name(program).to_string(),
+            Target::Scalar(id) => program.states[id.index()].name.to_string(),
+            Target::Report(id) => format!("report {}", program.reports[id.index()].name),
+            Target::Skip => "skip".to_string(),
         }
     }
 }
@@ -157,10 +276,10 @@ impl StepInst {
     /// Calls `f` with each operand, in order.
     pub fn for_each_operand(self, mut f: impl FnMut(Value)) {
         match self {
-            StepInst::Round(a) | StepInst::Store(_, a) => f(a),
+            StepInst::Round(a) | StepInst::Spread(a) | StepInst::Reduce(_, _, a) | StepInst::Store(_, a) => f(a),
             StepInst::Op(op) => op.for_each_operand(f),
             StepInst::List(_, _, operand) => operand.into_iter().for_each(f),
-            StepInst::Source(_) | StepInst::Load(_) => {}
+            StepInst::Source(_) | StepInst::Load(_) | StepInst::Draw(..) => {}
         }
     }
 
@@ -168,6 +287,8 @@ impl StepInst {
     pub fn map_operands(self, mut f: impl FnMut(Value) -> Value) -> StepInst {
         match self {
             StepInst::Round(a) => StepInst::Round(f(a)),
+            StepInst::Spread(a) => StepInst::Spread(f(a)),
+            StepInst::Reduce(fold, reduced, a) => StepInst::Reduce(fold, reduced, f(a)),
             StepInst::Store(target, a) => StepInst::Store(target, f(a)),
             StepInst::Op(op) => StepInst::Op(op.map_operands(f)),
             StepInst::List(function, list, operand) => StepInst::List(function, list, operand.map(f)),
@@ -193,6 +314,12 @@ impl Source {
             Source::Input(id) => format!("input {}", program.inputs[id.index()].name),
             Source::Given(id) => format!("given {}", program.inputs[id.index()].name),
             Source::T => "t".to_string(),
+            Source::Shape(shape) => shape.name().to_string(),
+            Source::Count(of, to) => format!("count of {} per {}", of.name(), to.name()),
+            Source::Counted(reduced) => format!("count of {}", reduced.text()),
+            Source::Reduced(reduced) => reduced.text(),
+            Source::LossScale => "loss scale".to_string(),
+            Source::AverageDecay => "average decay".to_string(),
             Source::S => "s".to_string(),
             Source::Base => "base".to_string(),
             Source::State(id) => format!("state {}", program.states[id.index()].name),
@@ -200,7 +327,22 @@ impl Source {
     }
 }
 
+impl Reduced {
+    /// As printed: `reduction 2`.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Reduced::Program(id) => format!("reduction {}", id.0),
+            Reduced::Finite => "reduction of the host".to_string(),
+        }
+    }
+}
+
 impl Facts {
+    /// Facts of a step that the host joins nothing to.
+    pub fn new(storage: Storage, math: Math, outcomes: Vec<Outcome>) -> Facts {
+        Facts { storage, math, outcomes, host: Host::default(), reports: Vec::new() }
+    }
+
     /// The conditions of the program and their outcomes, one a line: what `emit` prints first.
     pub fn text(&self, program: &Program) -> String {
         let mut out = String::new();
@@ -236,14 +378,13 @@ impl fmt::Display for Step {
                 StepInst::Source(source) => source.text(&self.program),
                 StepInst::Load(array) => format!("load {}", array.name(&self.program)),
                 StepInst::Round(a) => format!("round %{}", a.0),
+                StepInst::Spread(a) => format!("spread %{}", a.0),
+                StepInst::Draw(id, word) => format!("draw {} word {word}", id.0),
+                StepInst::Reduce(fold, reduced, a) => format!("{} %{}  # {}", fold.name(), a.0, reduced.text()),
                 StepInst::Op(op) => print_op(*op),
                 StepInst::List(function, list, operand) => list_text(*function, *list, *operand, &self.program),
                 StepInst::Store(target, a) => {
-                    let name = match target {
-                        Target::Array(array) => array.name(&self.program),
-                        Target::Scalar(id) => &self.program.states[id.index()].name,
-                    };
-                    writeln!(f, "  store {name}, %{}", a.0)?;
+                    writeln!(f, "  store {}, %{}", target.name(&self.program), a.0)?;
                     continue;
                 }
             };

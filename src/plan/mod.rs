@@ -5,41 +5,130 @@
 //! shared, never changed: running the phases gives the bits of `eval_step`, which is this stage's oracle. A rule
 //! without reductions is one sweep, each array read once and written once. Sizes are not known here.
 
-use crate::check::program::Program;
+use crate::check::program::{DrawId, Extent, Program};
 use crate::ir::region::Region;
-use crate::ir::step::{Array, Facts, Step, StepInst, Target};
+use crate::ir::step::{Array, Facts, Fold, Reduced, Step, StepInst, Target};
 use crate::ir::{Access, Kernel, KernelInst, Op, Stream, Value};
+use crate::source::Span;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 /// What is to be run for a step of one tensor.
+///
+/// The parts are run in order. A rule has phases: all tensors finish the parts of one phase, then the reductions to model
+/// and group that ended it are known, then come the parts of the next. Every plan of a rule has the same phases.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The rule.
     pub program: Arc<Program>,
     /// What the plan was made for.
     pub facts: Facts,
-    /// In order.
-    pub phases: Vec<Phase>,
+    /// In order; their phases ascend.
+    pub parts: Vec<Part>,
+    /// Whether the step is taken.
+    pub skip: Option<Skip>,
+    /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part and
+    /// without a skip has it in that part's scalar code, and nothing here.
+    pub end: Region,
+    /// Arrays of the compute type that live from one sweep of the step to another, each of this extent.
+    pub temps: Vec<Extent>,
+    /// The place of the rule that only a tensor with two axes or more can run, if there is one.
+    pub needs_axes: Option<(Extent, Span)>,
 }
 
-/// A part of a plan.
+/// The condition under which a step is not taken. No part before it changes anything but temporary arrays.
 #[derive(Clone, Debug)]
-pub enum Phase {
-    /// Scalar code; its outputs are the uniforms of the sweep after it.
-    Scalars(Region),
-    /// One sweep over the elements of a tensor.
-    Sweep(Sweep),
+pub struct Skip {
+    /// The index of the first part that must not be run if it holds; the number of parts, if all may.
+    pub before: usize,
+    /// The phase in which it is known.
+    pub phase: u32,
+    /// One output, a Bool: whether the step is not taken.
+    pub scalars: Region,
+    /// Per model (no tensor takes the step), per group or per tensor.
+    pub extent: Extent,
 }
 
-/// A kernel and the arrays that its streams are.
+/// Scalar code, what it folds into the reductions of model and group, and a sweep.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The phase that it belongs to.
+    pub phase: u32,
+    /// Its outputs are the uniforms of the sweep, then the operands of `folds`. It reads the results of reductions of
+    /// earlier parts as [`Source::Reduced`](crate::ir::step::Source::Reduced), and repeats what earlier scalar code has computed.
+    pub scalars: Region,
+    /// Scalars of this tensor that become part of one value for the model or the group.
+    pub folds: Vec<ScalarFold>,
+    /// One sweep over memory.
+    pub sweep: Option<Sweep>,
+}
+
+/// A scalar of a tensor (or of its group) that is folded into a reduction to model or group. One per group is folded once
+/// a group, one per model once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScalarFold {
+    /// How.
+    pub fold: Fold,
+    /// Into which reduction.
+    pub reduced: Reduced,
+    /// Which output of the part's scalar code.
+    pub output: usize,
+    /// What there is one operand of: tensor, or group.
+    pub from: Extent,
+}
+
+/// A kernel over all values of an extent of one tensor, and what it folds.
 #[derive(Clone, Debug)]
 pub struct Sweep {
+    /// Element, or a smaller extent of arrays.
+    pub over: Extent,
     /// The loop body.
     pub kernel: Kernel,
-    /// One per stream.
-    pub arrays: Vec<Array>,
+    /// What each of the kernel's streams is.
+    pub streams: Vec<StreamOf>,
+    /// What is folded on the way.
+    pub folds: Vec<ArrayFold>,
+}
+
+/// What a stream of a sweep's kernel is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum StreamOf {
+    /// An array of the sweep's extent.
+    Array(Array),
+    /// A temporary array of the sweep's extent.
+    Temp(u32),
+    /// A block: the values of a smaller array, each repeated for what it belongs to.
+    Spread(Whole),
+    /// A block: random numbers.
+    Draw(DrawId, u32),
+    /// A block that the kernel writes for the fold of this index.
+    Folded(u32),
+}
+
+/// An array that a block is filled from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)]
+pub enum Whole {
+    Array(Array),
+    Temp(u32),
+}
+
+/// A reduction of the values of a sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ArrayFold {
+    /// How.
+    pub fold: Fold,
+    /// Which reduction it is: the name of its result, if that is a scalar.
+    pub reduced: Reduced,
+    /// The stream that holds its operands, or the two whose products, each rounded once, they are.
+    pub of: (u32, Option<u32>),
+    /// Whether the streams are read after the kernel has run on a block, or before.
+    pub after: bool,
+    /// One result per what.
+    pub to: Extent,
+    /// Where results of array extents go, rounded to the compute type.
+    pub into: Option<u32>,
 }
 
 impl Plan {
@@ -48,18 +137,25 @@ impl Plan {
     /// ```
     /// use updraft::{Facts, Math, Rule, Storage, ir::lower, plan::plan};
     /// let rule = Rule::parse("sgd", "optimizer sgd\nhyper lr = 0.1\n\np -= lr * g\n").unwrap();
-    /// let facts = Facts { storage: Storage::F32, math: Math::Fast, outcomes: vec![] };
+    /// let facts = Facts::new(Storage::F32, Math::Fast, vec![]);
     /// assert_eq!(plan(&lower(rule.program(), &facts)).bytes_per_element(), 12);
     /// ```
     pub fn bytes_per_element(&self) -> usize {
-        self.sweeps().map(|sweep| sweep.kernel.bytes_per_element()).sum()
+        self.sweeps().filter(|sweep| sweep.over == Extent::Element).map(|sweep| sweep.kernel.bytes_per_element()).sum()
     }
 
     /// The sweeps, in order.
     pub fn sweeps(&self) -> impl Iterator<Item = &Sweep> {
-        self.phases.iter().filter_map(|phase| match phase {
-            Phase::Sweep(sweep) => Some(sweep),
-            Phase::Scalars(_) => None,
+        self.parts.iter().filter_map(|part| part.sweep.as_ref())
+    }
+}
+
+impl Sweep {
+    /// The arrays that it reads or writes, or spreads.
+    pub fn arrays(&self) -> impl Iterator<Item = Array> {
+        self.streams.iter().filter_map(|stream| match stream {
+            StreamOf::Array(array) | StreamOf::Spread(Whole::Array(array)) => Some(*array),
+            _ => None,
         })
     }
 }
@@ -93,28 +189,27 @@ pub fn plan(step: &Step) -> Plan {
             },
             StepInst::Op(op) => KernelInst::Op(op.map_operands(at)),
             StepInst::Store(Target::Array(array), v) => KernelInst::Store(streams.index(array, false), at(v)),
-            StepInst::Source(_) | StepInst::List(..) | StepInst::Store(Target::Scalar(_), _) => continue,
+            _ => continue,
         };
         place[index] = Value(kernel.body.len() as u32);
         kernel.body.push(inst);
     }
     let region = Region::new(&step.insts, &step.values, uniforms, &step.program);
     kernel.uniforms = region.outputs.iter().map(|v| region.value_name(*v)).collect();
-    let arrays: Vec<Array> = streams.0.iter().map(|(array, _)| *array).collect();
+    let arrays: Vec<StreamOf> = streams.0.iter().map(|(array, _)| StreamOf::Array(*array)).collect();
     let stream = |(array, access): &(Array, Access)| Stream {
         name: array.name(&step.program).to_string(),
         storage: step.facts.storage,
         access: *access,
+        block: false,
     };
     kernel.streams = streams.0.iter().map(stream).collect();
-    let mut phases = Vec::new();
-    if !region.is_empty() {
-        phases.push(Phase::Scalars(region));
-    }
-    if kernel.streams.iter().any(|stream| stream.access.writes()) {
-        phases.push(Phase::Sweep(Sweep { kernel, arrays }));
-    }
-    Plan { program: step.program.clone(), facts: step.facts.clone(), phases }
+    let writes = kernel.streams.iter().any(|stream| stream.access.writes());
+    let sweep = writes.then_some(Sweep { over: Extent::Element, kernel, streams: arrays, folds: Vec::new() });
+    let parts = vec![Part { phase: 0, scalars: region, folds: Vec::new(), sweep }];
+    let end = Region::new(&[], &[], Vec::new(), &step.program);
+    let (program, facts) = (step.program.clone(), step.facts.clone());
+    Plan { program, facts, parts, skip: None, end, temps: Vec::new(), needs_axes: step.needs_axes }
 }
 
 /// A scalar that is the same in every step, rounded to the compute type.
@@ -152,13 +247,14 @@ impl fmt::Display for Plan {
         let facts = &self.facts;
         write!(f, "{}", facts.text(&self.program))?;
         writeln!(f, "plan {} {} {}", self.program.name, facts.storage.name(), facts.math.name())?;
-        for phase in &self.phases {
-            match phase {
-                Phase::Scalars(region) => {
-                    writeln!(f, "scalars")?;
-                    write!(f, "{}", region.text())?;
-                }
-                Phase::Sweep(sweep) => {
+        for part in &self.parts {
+            if !part.scalars.is_empty() {
+                writeln!(f, "scalars")?;
+                write!(f, "{}", part.scalars.text())?;
+            }
+            match &part.sweep {
+                None => {}
+                Some(sweep) => {
                     let names = |select: fn(Access) -> bool| {
                         let streams = sweep.kernel.streams.iter().filter(|s| select(s.access));
                         streams.map(|s| s.name.as_str()).collect::<Vec<_>>().join(" ")

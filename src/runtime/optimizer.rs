@@ -249,11 +249,11 @@ impl Sources<'_> {
                 self.hypers.scalar(self.rule.program(), source).unwrap_or(Scalar::F64(f64::NAN))
             }
             Source::Given(id) => Scalar::Bool(self.given(id).is_some()),
-            // Only schedules have these.
-            Source::S | Source::Base => Scalar::F64(f64::NAN),
             Source::T => Scalar::F64(self.t as f64),
             Source::Input(id) => Scalar::F64(self.input(id).unwrap_or(f64::NAN)),
             Source::State(id) => Scalar::F64(self.state(id).unwrap_or_else(|| self.first_value(id))),
+            // Only schedules have these.
+            _ => Scalar::F64(f64::NAN),
         }
     }
 
@@ -269,7 +269,7 @@ impl Sources<'_> {
     /// The first value of a scalar state: it depends on hypers and on the parameter's type alone.
     fn first_value(&self, id: StateId) -> f64 {
         let program = self.rule.program();
-        let facts = Facts { storage: self.slot.storage, math: crate::ir::Math::Strict, outcomes: Vec::new() };
+        let facts = Facts::new(self.slot.storage, crate::ir::Math::Strict, Vec::new());
         let mut scalars = scalars_of(program, self.hypers);
         eval_step(&lower_init(program, id, &facts), &mut Arrays::default(), &mut scalars);
         scalars.states.get(&id).copied().unwrap_or(f64::NAN)
@@ -286,9 +286,7 @@ impl Sources<'_> {
         match input.extent {
             Extent::Model => self.model.inputs[id.index()],
             Extent::Group => self.group.inputs[id.index()],
-            _ => {
-                self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
-            }
+            _ => self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x),
         }
     }
 }
@@ -389,7 +387,7 @@ impl Optimizer {
         let (mut registers, mut found) = (Vec::new(), Vec::new());
         conditions.run((Level::Model, Level::Tensor), &mut registers, read, |_, _| ());
         outcomes(rule.program(), conditions, &registers, &mut found);
-        Facts { storage, math: self.plans.math, outcomes: found }
+        Facts::new(storage, self.plans.math, found)
     }
 
     /// The names of the groups, in the order in which they are tried.
@@ -794,7 +792,7 @@ impl Optimizer {
             }
         }
         let found = std::mem::take(found);
-        let mut facts = Facts { storage, math: self.plans.math, outcomes: found };
+        let mut facts = Facts::new(storage, self.plans.math, found);
         let plan = self.plans.get(self.rule.program(), &facts);
         self.scratch.outcomes = std::mem::take(&mut facts.outcomes);
         Ok(plan)

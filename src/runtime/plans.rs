@@ -5,7 +5,7 @@ use crate::ir::region::Region;
 pub(crate) use crate::ir::region::outcomes;
 use crate::ir::step::Array;
 use crate::ir::{Args, Facts, Kernel, Math, eval_kernel, lower};
-use crate::plan::{Phase, plan};
+use crate::plan::{StreamOf, plan};
 use std::sync::Arc;
 
 /// What runs the kernels. All give the same bits.
@@ -96,13 +96,15 @@ impl Plans {
         let plan = plan(&lower(program, facts));
         self.made += 1;
         let mut compiled = Compiled { id: self.made, facts: facts.clone(), scalars: None, sweep: None };
-        for phase in plan.phases {
-            match phase {
-                Phase::Scalars(region) => compiled.scalars = Some(region),
-                Phase::Sweep(sweep) => {
-                    let code = self.code(&sweep.kernel);
-                    compiled.sweep = Some(CompiledSweep { kernel: sweep.kernel, arrays: sweep.arrays, code });
-                }
+        for part in plan.parts {
+            compiled.scalars = (!part.scalars.is_empty()).then_some(part.scalars);
+            if let Some(sweep) = part.sweep {
+                let code = self.code(&sweep.kernel);
+                let arrays = sweep.streams.iter().filter_map(|stream| match stream {
+                    StreamOf::Array(array) => Some(*array),
+                    _ => None,
+                });
+                compiled.sweep = Some(CompiledSweep { arrays: arrays.collect(), kernel: sweep.kernel, code });
             }
         }
         self.compiled.truncate(KEPT - 1);
