@@ -17,6 +17,7 @@ mod passes;
 pub mod print;
 pub mod region;
 pub mod step;
+pub mod sum;
 pub mod verify;
 
 pub use args::{Args, ArgsError, Buffer, Uniforms};
