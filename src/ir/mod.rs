@@ -15,14 +15,16 @@ pub mod op;
 pub mod parse;
 mod passes;
 pub mod print;
+pub mod random;
 pub mod region;
+pub mod shape;
 pub mod step;
 pub mod sum;
 pub mod verify;
 
 pub use args::{Args, ArgsError, Buffer, Uniforms};
 pub use eval::{Column, Scalar, apply, apply_scalar, eval_kernel};
-pub use eval_step::{Arrays, Scalars, eval_step};
+pub use eval_step::{Arrays, Scalars, TensorStep, eval_step, eval_steps};
 pub use exchange::{Alone, Exchange};
 pub use kernel::{Access, Kernel, KernelInst, Stream};
 pub use lower::{lower, lower_conditions, lower_init, lower_scalars, lower_schedule, lower_view};
