@@ -13,6 +13,7 @@ pub mod op;
 pub mod parse;
 mod passes;
 pub mod print;
+pub mod random;
 pub mod region;
 pub mod step;
 pub mod sum;
