@@ -8,6 +8,7 @@ pub mod args;
 pub mod eval;
 pub mod eval_step;
 pub mod exchange;
+mod functions;
 pub mod kernel;
 mod lower;
 pub mod op;
