@@ -188,8 +188,8 @@ impl<T: Real> Oracle<T> {
             for (array, column) in arrays.0 {
                 match array {
                     Array::Param => tensor.param = T::values(&column).to_vec(),
-                    Array::Grad => {}
                     Array::State(id) => drop(tensor.arrays.insert(id, column)),
+                    _ => {}
                 }
             }
             for (id, x) in scalars.states {

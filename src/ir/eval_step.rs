@@ -1,20 +1,25 @@
 //! What a [`Step`] means: the oracle of `plan`.
 //!
-//! Comes in: a step, whole arrays and scalars as they are before it. Goes out: arrays and scalar states as they are
-//! after it. Each instruction is done for the whole array before the next, which is what evaluation rule 1 says.
+//! Comes in: the steps of the tensors of a model, whole arrays and scalars as they are before them. Goes out: arrays and
+//! scalar states as they are after them. Each instruction is done for the whole array before the next, which is what
+//! evaluation rule 1 says; a reduction to model or group waits for every tensor, phase by phase.
 
 use super::eval::{Column, Scalar, apply, apply_scalar};
-use super::op::{Const, Type};
+use super::exchange::{Alone, Exchange};
+use super::op::{Const, Type, Value};
+use super::random::{self, Key};
 use super::region::list;
-use super::step::{Array, Source, Step, StepInst, Target};
-use crate::check::program::{HyperId, ListRef, StateId};
+use super::shape;
+use super::step::{Array, Fold, Reduced, Source, Step, StepInst, Target};
+use super::sum::{ExactSum, Lane, max_run, min_run, sum_columns, sum_run};
+use crate::check::program::{Extent, HyperId, ListRef, ReportId, StateId};
 use std::collections::BTreeMap;
 
-/// The arrays of one tensor. Each holds the compute type's values, as long as the parameter.
+/// The arrays of one tensor. Each holds the compute type's values, as many as the tensor has of its extent.
 #[derive(Clone, Debug, Default)]
 pub struct Arrays(pub BTreeMap<Array, Column>);
 
-/// The scalars that a step of one tensor reads, and the scalar states that it changes.
+/// The scalars that a step of one tensor reads, and what it gives besides arrays.
 #[derive(Clone, Debug, Default)]
 pub struct Scalars {
     /// By index of the hyper: a number, or a flag.
@@ -29,59 +34,361 @@ pub struct Scalars {
     pub t: u64,
     /// The scalar states.
     pub states: BTreeMap<StateId, f64>,
+    /// The shape of the tensor; of the whole one, if it is a shard. `None`: one axis, as long as the parameter.
+    pub shape: Option<Vec<usize>>,
+    /// Where in the whole tensor the first element stands.
+    pub first: usize,
+    /// What random numbers are made from.
+    pub key: Key,
+    /// What the loss was multiplied by.
+    pub loss_scale: f64,
+    /// How much of the average stays in a step.
+    pub average_decay: f64,
+    /// The reports that the step gives.
+    pub reports: BTreeMap<ReportId, f64>,
+    /// Whether the step was not taken; then nothing else has changed.
+    pub skipped: bool,
 }
 
-/// Runs a step on whole arrays.
+/// One tensor of a model, and the group that it belongs to.
+#[derive(Debug)]
+pub struct TensorStep<'a> {
+    /// What is done.
+    pub step: &'a Step,
+    /// The arrays.
+    pub arrays: &'a mut Arrays,
+    /// The scalars.
+    pub scalars: &'a mut Scalars,
+    /// A number that tensors of one group share.
+    pub group: usize,
+}
+
+/// Runs a step on whole arrays: that of a model with one tensor.
 ///
 /// # Panics
 /// If an array or scalar that the step reads is missing: a test's mistake.
 pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
-    let len = arrays.0.get(&Array::Param).map_or(0, Column::len);
-    let mut columns: Vec<Column> = Vec::with_capacity(step.insts.len());
-    let mut known: Vec<Option<Scalar>> = Vec::with_capacity(step.insts.len());
-    let mut array_stores = Vec::new();
-    let mut scalar_stores = Vec::new();
-    for (inst, (extent, _)) in step.insts.iter().zip(&step.values) {
-        let mut column = Column::default();
-        let mut scalar = None;
-        match *inst {
-            StepInst::Source(source) => scalar = Some(scalars.source(source)),
-            StepInst::Load(array) => column = arrays.0[&array].clone(),
-            StepInst::Round(v) => {
-                let Some(Scalar::F64(x)) = known[v.index()] else { panic!("%{} is no scalar", v.0) };
-                let constant = match step.facts.storage.compute() {
-                    Type::F32 => Const::f32(x as f32),
-                    _ => Const::f64(x),
-                };
-                column.fill(constant, len);
-            }
-            StepInst::Draw(..) | StepInst::Spread(_) | StepInst::Reduce(..) => {}
-            StepInst::List(function, which, operand) => {
-                let elements: &[f64] = match which {
-                    ListRef::Hyper(id) => scalars.lists.get(&id).map_or(&[], |list| list),
-                    ListRef::Constant(index) => &step.program.lists[index as usize],
-                };
-                scalar = Some(list(function, elements, operand.and_then(|v| known[v.index()])));
-            }
-            StepInst::Op(op) if extent.is_scalar() => {
-                scalar = Some(apply_scalar(op, |v| known[v.index()].expect("a scalar operand")));
-            }
-            StepInst::Op(op) => apply(op, len, |v| &columns[v.index()], &mut column),
-            StepInst::Store(Target::Array(array), v) => array_stores.push((array, v)),
-            StepInst::Store(Target::Scalar(id), v) => scalar_stores.push((id, v)),
-            StepInst::Store(..) => {}
+    eval_steps(&mut [TensorStep { step, arrays, scalars, group: 0 }], &Alone);
+}
+
+/// Runs the steps of all tensors of a model. Partial results of shards cross through `exchange`; all shards of a tensor
+/// and all tensors come in the same order everywhere.
+///
+/// # Panics
+/// If an array or scalar that a step reads is missing: a test's mistake.
+pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
+    let mut runs: Vec<Run> = tensors.iter().map(Run::new).collect();
+    let mut known = BTreeMap::new();
+    loop {
+        for (run, tensor) in runs.iter_mut().zip(&*tensors) {
+            run.advance(tensor, &known, exchange);
         }
-        columns.push(column);
-        known.push(scalar);
-    }
-    for (array, v) in array_stores {
-        arrays.0.insert(array, columns[v.index()].clone());
-    }
-    for (id, v) in scalar_stores {
-        if let Some(Scalar::F64(x)) = known[v.index()] {
-            scalars.states.insert(id, x);
+        // Every tensor comes to its reductions in the order of the rule, so that all have given to the first of those that
+        // are waited for.
+        let Some(first) = runs.iter().flat_map(|run| &run.given).map(|((which, _), _)| *which).min() else { break };
+        let mut partial: BTreeMap<(Reduced, usize), Partial> = BTreeMap::new();
+        for run in &mut runs {
+            for (key, part) in run.given.extract_if(.., |((which, _), _)| *which == first) {
+                partial.entry(key).or_insert_with(|| Partial::new(part.fold)).merge(&part);
+            }
+        }
+        for (key, mut part) in partial {
+            part.exchange(exchange);
+            known.insert(key, part);
         }
     }
+    for (run, tensor) in runs.iter().zip(tensors) {
+        run.finish(tensor);
+    }
+}
+
+/// A part of a reduction.
+#[derive(Clone, Debug)]
+struct Partial {
+    fold: Fold,
+    sum: ExactSum,
+    /// For the greatest; of the least, the negated value.
+    extreme: f64,
+}
+
+impl Partial {
+    fn new(fold: Fold) -> Partial {
+        Partial { fold, sum: ExactSum::default(), extreme: f64::NEG_INFINITY }
+    }
+
+    fn of<T: Lane + Into<f64>>(fold: Fold, values: &[T]) -> Partial {
+        let mut partial = Partial { fold, sum: sum_run(values), extreme: f64::NEG_INFINITY };
+        match fold {
+            Fold::Sum => {}
+            Fold::Min => partial.extreme = -min_run(values),
+            Fold::Max => partial.extreme = max_run(values),
+        }
+        partial
+    }
+
+    fn merge(&mut self, other: &Partial) {
+        self.sum.merge(&other.sum);
+        self.extreme = max_run(&[self.extreme, other.extreme]);
+    }
+
+    fn exchange(&mut self, exchange: &dyn Exchange) {
+        let mut words = vec![0; ExactSum::WORDS];
+        self.sum.words(&mut words);
+        exchange.sum(&mut words);
+        self.sum = ExactSum::from_words(&words);
+        if self.fold != Fold::Sum {
+            exchange.max(std::slice::from_mut(&mut self.extreme));
+        }
+    }
+
+    fn value(&self) -> f64 {
+        match self.fold {
+            Fold::Sum => self.sum.round(),
+            Fold::Min => -self.extreme,
+            Fold::Max => self.extreme,
+        }
+    }
+}
+
+/// One tensor on the way through its step.
+struct Run {
+    shape: Vec<usize>,
+    /// The elements that are here.
+    len: usize,
+    columns: Vec<Column>,
+    known: Vec<Option<Scalar>>,
+    /// What it has given to reductions to model and group since the last phase ended.
+    given: Vec<((Reduced, usize), Partial)>,
+    /// Whether it has given to the reduction that it waits for.
+    waits: bool,
+}
+
+impl Run {
+    fn new(tensor: &TensorStep<'_>) -> Run {
+        let len = tensor.arrays.0.get(&Array::Param).map_or(0, Column::len);
+        let shape = tensor.scalars.shape.clone().unwrap_or_else(|| vec![len]);
+        Run { shape, len, columns: Vec::new(), known: Vec::new(), given: Vec::new(), waits: false }
+    }
+
+    /// Does instructions until one needs what other tensors have not given yet.
+    fn advance(
+        &mut self,
+        tensor: &TensorStep<'_>,
+        reduced: &BTreeMap<(Reduced, usize), Partial>,
+        exchange: &dyn Exchange,
+    ) {
+        let step = tensor.step;
+        while self.columns.len() < step.insts.len() {
+            let index = self.columns.len();
+            let (extent, _) = step.values[index];
+            let mut column = Column::default();
+            let mut scalar = None;
+            match step.insts[index] {
+                StepInst::Source(Source::Counted(which)) => {
+                    let Some(partial) = reduced.get(&key(step, which, tensor.group)) else { return };
+                    scalar = Some(Scalar::F64(partial.sum.count() as f64));
+                }
+                StepInst::Source(Source::Count(of, to)) => {
+                    scalar = Some(Scalar::F64(shape::per(of, to, &self.shape) as f64));
+                }
+                StepInst::Source(Source::Shape(of)) => scalar = Some(Scalar::F64(of.of(&self.shape))),
+                StepInst::Source(source) => scalar = Some(tensor.scalars.source(source)),
+                StepInst::Load(array) => column = tensor.arrays.0[&array].clone(),
+                StepInst::Draw(id, word) => column = self.draw(tensor, id.0, word),
+                StepInst::Round(v) => {
+                    let Some(Scalar::F64(x)) = self.known[v.index()] else { panic!("%{} is no scalar", v.0) };
+                    let constant = match step.facts.storage.compute() {
+                        Type::F32 => Const::f32(x as f32),
+                        _ => Const::f64(x),
+                    };
+                    column.fill(constant, self.len_of(extent));
+                }
+                StepInst::Spread(v) => {
+                    let small = step.values[v.index()].0;
+                    column = self.spread(tensor, &self.columns[v.index()], small, extent);
+                }
+                StepInst::Reduce(fold, which, v) => {
+                    let from = step.values[v.index()].0;
+                    if !matches!(extent, Extent::Model | Extent::Group) {
+                        let (array, value) = self.reduce(tensor, (fold, v), from, extent, exchange);
+                        (column, scalar) = (array, value.map(Scalar::F64));
+                    } else if let Some(partial) = reduced.get(&key(step, which, tensor.group)) {
+                        scalar = Some(Scalar::F64(partial.value()));
+                    } else {
+                        if !std::mem::replace(&mut self.waits, true) {
+                            let part = match self.known[v.index()] {
+                                Some(Scalar::F64(x)) => Partial::of(fold, &[x]),
+                                _ => Partial::of_column(fold, &self.columns[v.index()]),
+                            };
+                            self.given.push((key(step, which, tensor.group), part));
+                        }
+                        return;
+                    }
+                    self.waits = false;
+                }
+                StepInst::List(function, which, operand) => {
+                    let elements: &[f64] = match which {
+                        ListRef::Hyper(id) => tensor.scalars.lists.get(&id).map_or(&[], |list| list),
+                        ListRef::Constant(index) => &step.program.lists[index as usize],
+                    };
+                    scalar = Some(list(function, elements, operand.and_then(|v| self.known[v.index()])));
+                }
+                StepInst::Op(op) if extent.is_scalar() => {
+                    scalar = Some(apply_scalar(op, |v| self.known[v.index()].expect("a scalar operand")));
+                }
+                StepInst::Op(op) => {
+                    apply(op, self.len_of(extent), |v| &self.columns[v.index()], &mut column);
+                }
+                StepInst::Store(..) => {}
+            }
+            self.columns.push(column);
+            self.known.push(scalar);
+        }
+    }
+
+    /// How many values of an extent are here: elements may be a shard's, all others are the whole tensor's.
+    fn len_of(&self, extent: Extent) -> usize {
+        if extent == Extent::Element { self.len } else { shape::len(extent, &self.shape) }
+    }
+
+    fn draw(&self, tensor: &TensorStep<'_>, draw: u32, word: u32) -> Column {
+        let (key, t, first) = (tensor.scalars.key, tensor.scalars.t, tensor.scalars.first as u64);
+        match tensor.step.facts.storage.compute() {
+            Type::F32 => {
+                let mut out = vec![0f32; self.len];
+                random::fill(key, t, draw, word, first, &mut out);
+                Column::F32(out)
+            }
+            _ => {
+                let mut out = vec![0f64; self.len];
+                random::fill(key, t, draw, word, first, &mut out);
+                Column::F64(out)
+            }
+        }
+    }
+
+    fn spread(&self, tensor: &TensorStep<'_>, values: &Column, small: Extent, large: Extent) -> Column {
+        fn each<T: Copy>(values: &[T], owners: impl Iterator<Item = usize>) -> Vec<T> {
+            owners.map(|owner| values[owner]).collect()
+        }
+        let first = if large == Extent::Element { tensor.scalars.first } else { 0 };
+        let owners = (first..first + self.len_of(large)).map(|i| shape::owner(small, large, &self.shape, i));
+        match values {
+            Column::F32(x) => Column::F32(each(x, owners)),
+            Column::F64(x) => Column::F64(each(x, owners)),
+            other => panic!("a spread of {}", other.ty().name()),
+        }
+    }
+
+    /// A reduction within the tensor: an array, or a scalar.
+    fn reduce(
+        &self,
+        tensor: &TensorStep<'_>,
+        (fold, v): (Fold, Value),
+        from: Extent,
+        to: Extent,
+        exchange: &dyn Exchange,
+    ) -> (Column, Option<f64>) {
+        let first = if from == Extent::Element { tensor.scalars.first } else { 0 };
+        // Shards have parts of elements; of all else each process has everything.
+        let is_shard = from == Extent::Element && self.len != shape::len(Extent::Element, &self.shape);
+        let mut partials = match &self.columns[v.index()] {
+            Column::F32(x) => self.partials(fold, x, first, from, to),
+            Column::F64(x) => self.partials(fold, x, first, from, to),
+            other => panic!("a reduction of {}", other.ty().name()),
+        };
+        if is_shard {
+            partials.iter_mut().for_each(|partial| partial.exchange(exchange));
+        }
+        if to == Extent::Tensor {
+            return (Column::default(), Some(partials[0].value()));
+        }
+        let values = partials.iter().map(Partial::value);
+        let column = match tensor.step.facts.storage.compute() {
+            Type::F32 => Column::F32(values.map(|x| x as f32).collect()),
+            _ => Column::F64(values.collect()),
+        };
+        (column, None)
+    }
+
+    /// The part that the values here have in each result.
+    fn partials<T: Lane + Into<f64>>(
+        &self,
+        fold: Fold,
+        values: &[T],
+        first: usize,
+        from: Extent,
+        to: Extent,
+    ) -> Vec<Partial> {
+        let mut partials = vec![Partial::new(fold); shape::len(to, &self.shape)];
+        let (rows, cols, _) = shape::matrices(&self.shape);
+        if (to, from) == (Extent::Col, Extent::Element) {
+            // A shard holds whole rows, in matrices that are whole or in blocks of rows that are.
+            let matrix = (rows * cols).max(1);
+            let mut start = 0;
+            while start < values.len() {
+                let at = (first + start) / matrix;
+                let end = values.len().min((at + 1) * matrix - first);
+                let part = &values[start..end];
+                for (c, sum) in sum_columns(part, cols).into_iter().enumerate() {
+                    let column: Vec<T> = part.iter().skip(c).step_by(cols).copied().collect();
+                    let mut partial = Partial::of(fold, &column);
+                    partial.sum = sum;
+                    partials[at * cols + c].merge(&partial);
+                }
+                start = end;
+            }
+            return partials;
+        }
+        let mut start = 0;
+        while start < values.len() {
+            let owner = shape::owner(to, from, &self.shape, first + start);
+            let mut end = start + 1;
+            while end < values.len() && shape::owner(to, from, &self.shape, first + end) == owner {
+                end += 1;
+            }
+            partials[owner].merge(&Partial::of(fold, &values[start..end]));
+            start = end;
+        }
+        partials
+    }
+
+    /// Stores everything, unless the step is not taken.
+    fn finish(&self, tensor: &mut TensorStep<'_>) {
+        let stores = tensor.step.insts.iter().filter_map(|inst| match inst {
+            StepInst::Store(target, v) => Some((*target, *v)),
+            _ => None,
+        });
+        let skips =
+            |(target, v): (Target, Value)| target == Target::Skip && self.known[v.index()] == Some(Scalar::Bool(true));
+        tensor.scalars.skipped = stores.clone().any(skips);
+        if tensor.scalars.skipped {
+            return;
+        }
+        for (target, v) in stores {
+            match (target, self.known[v.index()]) {
+                (Target::Array(array), _) => drop(tensor.arrays.0.insert(array, self.columns[v.index()].clone())),
+                (Target::Scalar(id), Some(Scalar::F64(x))) => drop(tensor.scalars.states.insert(id, x)),
+                (Target::Report(id), Some(Scalar::F64(x))) => drop(tensor.scalars.reports.insert(id, x)),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Partial {
+    fn of_column(fold: Fold, values: &Column) -> Partial {
+        match values {
+            Column::F32(x) => Partial::of(fold, x),
+            Column::F64(x) => Partial::of(fold, x),
+            other => panic!("a reduction of {}", other.ty().name()),
+        }
+    }
+}
+
+/// A reduction to model is one; one to group is one of each group.
+fn key(step: &Step, reduced: Reduced, group: usize) -> (Reduced, usize) {
+    (reduced, if reduced.to(&step.program) == Extent::Group { 1 + group } else { 0 })
 }
 
 impl Scalars {
@@ -97,7 +404,13 @@ impl Scalars {
             Source::Input(id) => Scalar::F64(self.inputs[id.index()]),
             Source::T => Scalar::F64(self.t as f64),
             Source::State(id) => Scalar::F64(self.states[&id]),
-            _ => Scalar::F64(f64::NAN),
+            Source::LossScale => Scalar::F64(self.loss_scale),
+            Source::AverageDecay => Scalar::F64(self.average_decay),
+            Source::Shape(of) => Scalar::F64(of.of(self.shape.as_deref().unwrap_or_default())),
+            // A step has no result of a reduction from outside, and only schedules have the others.
+            Source::Count(..) | Source::Counted(_) | Source::Reduced(_) | Source::S | Source::Base => {
+                Scalar::F64(f64::NAN)
+            }
         }
     }
 }

@@ -138,10 +138,10 @@ impl Fold {
 /// Which reduction: one of the program, or the host's own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Reduced {
+    /// Whether all gradients of the model are finite: it comes before those of the program.
+    Finite,
     /// Of the program.
     Program(ReductionId),
-    /// Whether all gradients of the model are finite.
-    Finite,
 }
 
 impl Reduced {

@@ -5,12 +5,15 @@
 //! shared, never changed: running the phases gives the bits of `eval_step`, which is this stage's oracle. A rule
 //! without reductions is one sweep, each array read once and written once. Sizes are not known here.
 
-use crate::check::program::{DrawId, Extent, Program};
+mod build;
+mod cut;
+mod place;
+
+use crate::check::program::{DrawId, ExprId, Extent, NodeKind, Program, ReportId};
 use crate::ir::region::Region;
-use crate::ir::step::{Array, Facts, Fold, Reduced, Step, StepInst, Target};
-use crate::ir::{Access, Kernel, KernelInst, Op, Stream, Value};
+use crate::ir::step::{Array, Facts, Fold, Host, Reduced, Step};
+use crate::ir::{Access, Kernel};
 use crate::source::Span;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,6 +34,8 @@ pub struct Plan {
     /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part and
     /// without a skip has it in that part's scalar code, and nothing here.
     pub end: Region,
+    /// The reports that its outputs are.
+    pub reports: Vec<ReportId>,
     /// Arrays of the compute type that live from one sweep of the step to another, each of this extent.
     pub temps: Vec<Extent>,
     /// The place of the rule that only a tensor with two axes or more can run, if there is one.
@@ -162,83 +167,7 @@ impl Sweep {
 
 /// Plans a step.
 pub fn plan(step: &Step) -> Plan {
-    let mut kernel = Kernel {
-        name: step.program.name.to_string(),
-        compute: step.facts.storage.compute(),
-        uniforms: Vec::new(),
-        streams: Vec::new(),
-        body: Vec::new(),
-    };
-    let mut streams = Streams::default();
-    let mut uniforms: Vec<Value> = Vec::new();
-    // Where the value of each instruction of the step is in the kernel; scalars are not.
-    let mut place = vec![Value(0); step.insts.len()];
-    for (index, inst) in step.insts.iter().enumerate() {
-        if step.values[index].0.is_scalar() && !matches!(inst, StepInst::Round(_)) {
-            continue;
-        }
-        let at = |v: Value| place[v.index()];
-        let inst = match *inst {
-            StepInst::Load(array) => KernelInst::Load(streams.index(array, true)),
-            StepInst::Round(scalar) => match constant(step, scalar) {
-                Some(constant) => KernelInst::Op(Op::Const(constant)),
-                None => {
-                    uniforms.push(scalar);
-                    KernelInst::Uniform(uniforms.len() as u32 - 1)
-                }
-            },
-            StepInst::Op(op) => KernelInst::Op(op.map_operands(at)),
-            StepInst::Store(Target::Array(array), v) => KernelInst::Store(streams.index(array, false), at(v)),
-            _ => continue,
-        };
-        place[index] = Value(kernel.body.len() as u32);
-        kernel.body.push(inst);
-    }
-    let region = Region::new(&step.insts, &step.values, uniforms, &step.program);
-    kernel.uniforms = region.outputs.iter().map(|v| region.value_name(*v)).collect();
-    let arrays: Vec<StreamOf> = streams.0.iter().map(|(array, _)| StreamOf::Array(*array)).collect();
-    let stream = |(array, access): &(Array, Access)| Stream {
-        name: array.name(&step.program).to_string(),
-        storage: step.facts.storage,
-        access: *access,
-        block: false,
-    };
-    kernel.streams = streams.0.iter().map(stream).collect();
-    let writes = kernel.streams.iter().any(|stream| stream.access.writes());
-    let sweep = writes.then_some(Sweep { over: Extent::Element, kernel, streams: arrays, folds: Vec::new() });
-    let parts = vec![Part { phase: 0, scalars: region, folds: Vec::new(), sweep }];
-    let end = Region::new(&[], &[], Vec::new(), &step.program);
-    let (program, facts) = (step.program.clone(), step.facts.clone());
-    Plan { program, facts, parts, skip: None, end, temps: Vec::new(), needs_axes: step.needs_axes }
-}
-
-/// A scalar that is the same in every step, rounded to the compute type.
-fn constant(step: &Step, scalar: Value) -> Option<crate::ir::Const> {
-    use crate::ir::{Const, Type};
-    match (step.insts[scalar.index()], step.facts.storage.compute()) {
-        (StepInst::Op(Op::Const(Const::F64(bits))), Type::F32) => Some(Const::f32(f64::from_bits(bits) as f32)),
-        (StepInst::Op(Op::Const(Const::F64(bits))), _) => Some(Const::F64(bits)),
-        _ => None,
-    }
-}
-
-/// The arrays of a kernel in the order of their first use, and what is done with each.
-#[derive(Default)]
-struct Streams(Vec<(Array, Access)>, BTreeMap<Array, u32>);
-
-impl Streams {
-    fn index(&mut self, array: Array, read: bool) -> u32 {
-        let access = if read { Access::Read } else { Access::Write };
-        let index = *self.1.entry(array).or_insert_with(|| {
-            self.0.push((array, access));
-            self.0.len() as u32 - 1
-        });
-        let stream = &mut self.0[index as usize].1;
-        if *stream != access {
-            *stream = Access::ReadWrite;
-        }
-        index
-    }
+    build::build(step, place::place(step))
 }
 
 /// The canonical text, which `updraft emit --stage plan` prints.
@@ -247,28 +176,112 @@ impl fmt::Display for Plan {
         let facts = &self.facts;
         write!(f, "{}", facts.text(&self.program))?;
         writeln!(f, "plan {} {} {}", self.program.name, facts.storage.name(), facts.math.name())?;
-        for part in &self.parts {
-            if !part.scalars.is_empty() {
-                writeln!(f, "scalars")?;
-                write!(f, "{}", part.scalars.text())?;
+        let phases = self.phases();
+        for phase in 0..phases {
+            if phases > 1 {
+                writeln!(f, "phase {phase}")?;
             }
-            match &part.sweep {
-                None => {}
-                Some(sweep) => {
-                    let names = |select: fn(Access) -> bool| {
-                        let streams = sweep.kernel.streams.iter().filter(|s| select(s.access));
-                        streams.map(|s| s.name.as_str()).collect::<Vec<_>>().join(" ")
-                    };
-                    writeln!(f, "sweep")?;
-                    writeln!(f, "  reads {}", names(Access::reads))?;
-                    writeln!(f, "  writes {}", names(Access::writes))?;
-                    if !sweep.kernel.uniforms.is_empty() {
-                        writeln!(f, "  uniforms {}", sweep.kernel.uniforms.join(", "))?;
-                    }
-                    writeln!(f, "  {} bytes per element", sweep.kernel.bytes_per_element())?;
+            for (index, part) in self.parts.iter().enumerate().filter(|(_, part)| part.phase == phase) {
+                self.skip_text(f, |skip| skip.before == index)?;
+                scalars_text(f, &part.scalars)?;
+                for fold in &part.folds {
+                    let text = self.reduction_text(fold.reduced);
+                    writeln!(f, "fold {}, once a {}", text, fold.from.name())?;
+                }
+                if let Some(sweep) = &part.sweep {
+                    self.sweep_text(f, sweep)?;
                 }
             }
+            for (reduced, shards_only) in self.all_reduced(phase) {
+                let when = if shards_only { "all-reduce over shards" } else { "all-reduce" };
+                writeln!(f, "{when} {}", self.reduction_text(reduced))?;
+            }
         }
+        self.skip_text(f, |skip| skip.before == self.parts.len())?;
+        scalars_text(f, &self.end)?;
         writeln!(f, "{} bytes per element in all", self.bytes_per_element())
     }
+}
+
+fn scalars_text(f: &mut fmt::Formatter<'_>, region: &Region) -> fmt::Result {
+    if region.is_empty() {
+        return Ok(());
+    }
+    write!(f, "scalars\n{}", region.text())
+}
+
+impl Plan {
+    /// The phases of a step: all tensors finish one before the next begins.
+    pub fn phases(&self) -> u32 {
+        phases(&self.program, self.facts.host)
+    }
+
+    /// The reductions whose partial results cross between shards when a phase ends, or within it; whether only shards of
+    /// one tensor need that, not the tensors of a model.
+    fn all_reduced(&self, phase: u32) -> Vec<(Reduced, bool)> {
+        let parts = self.parts.iter().filter(|part| part.phase == phase);
+        let of_sweeps = parts.clone().filter_map(|part| part.sweep.as_ref()).flat_map(|sweep| &sweep.folds);
+        let of_arrays = of_sweeps.map(|fold| (fold.reduced, !matches!(fold.to, Extent::Model | Extent::Group)));
+        let of_scalars = parts.flat_map(|part| &part.folds).map(|fold| (fold.reduced, false));
+        let mut all: Vec<(Reduced, bool)> = of_arrays.chain(of_scalars).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// A reduction as the rule has it: `norm(g per model)`.
+    fn reduction_text(&self, reduced: Reduced) -> String {
+        let Reduced::Program(id) = reduced else { return "all(isfinite(g) per model)".to_string() };
+        let is_it = |kind: &NodeKind| matches!(kind, NodeKind::Reduce(_, _, own) if *own == id);
+        match self.program.nodes.iter().position(|node| is_it(&node.kind)) {
+            Some(index) => crate::check::expression_text(&self.program, ExprId(index as u32)),
+            None => reduced.text(),
+        }
+    }
+
+    fn skip_text(&self, f: &mut fmt::Formatter<'_>, is_here: impl Fn(&Skip) -> bool) -> fmt::Result {
+        match self.skip.as_ref().filter(|skip| is_here(skip)) {
+            None => Ok(()),
+            Some(skip) => {
+                scalars_text(f, &skip.scalars)?;
+                writeln!(f, "skip the {} if %{}", skip.extent.name(), skip.scalars.outputs[0].0)
+            }
+        }
+    }
+
+    fn sweep_text(&self, f: &mut fmt::Formatter<'_>, sweep: &Sweep) -> fmt::Result {
+        let names = |select: fn(Access) -> bool, block: bool| {
+            let streams = sweep.kernel.streams.iter().filter(|s| s.block == block && select(s.access));
+            streams.map(|s| s.name.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        match sweep.over {
+            Extent::Element => writeln!(f, "sweep")?,
+            over => writeln!(f, "sweep per {}", over.name())?,
+        }
+        let blocks = names(Access::reads, true);
+        for (what, names) in [("reads", names(Access::reads, false)), ("spreads", blocks)] {
+            if !names.is_empty() {
+                writeln!(f, "  {what} {names}")?;
+            }
+        }
+        let writes = names(Access::writes, false);
+        if !writes.is_empty() {
+            writeln!(f, "  writes {writes}")?;
+        }
+        if !sweep.kernel.uniforms.is_empty() {
+            writeln!(f, "  uniforms {}", sweep.kernel.uniforms.join(", "))?;
+        }
+        for fold in &sweep.folds {
+            writeln!(f, "  folds {}", self.reduction_text(fold.reduced))?;
+        }
+        match sweep.over {
+            Extent::Element => writeln!(f, "  {} bytes per element", sweep.kernel.bytes_per_element()),
+            over => writeln!(f, "  {} bytes per {}", sweep.kernel.bytes_per_element(), over.name()),
+        }
+    }
+}
+
+/// The phases that every plan of a program has, if a host joins this to it.
+pub fn phases(program: &Program, host: Host) -> u32 {
+    program.phases().max(if host.skip_nonfinite { 2 } else { 1 })
 }

@@ -42,6 +42,6 @@ pub use optimizer::Optimizer;
 pub use plans::Engine;
 pub use rule::{HyperInfo, Rule};
 pub use scopes::GroupMut;
-pub use shipped::SHIPPED;
+pub use shipped::{SHIPPED, SHIPPED_FRAGMENTS};
 pub use state::StateValues;
 pub use tensor::{Element, Grad, Param, Tensor, TensorId};
