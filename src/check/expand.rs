@@ -4,11 +4,12 @@
 //! extents and conditions are those of this file. Every statement and every node points at the call or the `use`.
 
 use super::expressions::without_parentheses;
-use super::program::{
-    BinaryOp, CompareOp, ConditionId, DrawId, ExprId, Extent, Function, Hyper, IfKind, InputId, ListRef, Local, LocalId,
-    NodeKind, Program, Range, Reduction, ReductionId, Report, ReportId, Require, StateId, Stmt, StmtKind, Ty, Var,
-};
 use super::names::Symbol;
+use super::program::{
+    BinaryOp, CompareOp, ConditionId, DrawId, ExprId, Extent, Function, Hyper, IfKind, InputId, ListRef, Local,
+    LocalId, NodeKind, Program, Range, Reduction, ReductionId, Report, ReportId, Require, StateId, Stmt, StmtKind, Ty,
+    Var,
+};
 use super::range::{self, Facts, Known};
 use super::{Checker, MAX_OPERATIONS};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
