@@ -9,14 +9,17 @@
 #![allow(dead_code, reason = "each test crate uses a part")]
 
 mod adam;
+mod adam_reduced;
 mod adam_variants;
 mod adaptive;
 pub mod cases;
-mod clip;
+mod fragments;
 mod gradient;
+mod layerwise;
 pub mod model;
 pub mod model_cases;
 pub mod models;
+mod sampled;
 mod sign;
 pub mod sums;
 
