@@ -268,7 +268,8 @@ fn every_hyper_is_off_its_default_in_a_case() {
                 None => hyper.default.as_f64().unwrap(),
             };
             let known = defaults.iter().find(|(known, _)| *known == hyper.name).unwrap();
-            assert_eq!(known.1, default, "{name}: {}", hyper.name);
+            // NaN stands for a default that is made of other hypers.
+            assert!(known.1 == default || known.1.is_nan(), "{name}: {}", hyper.name);
             let mut cases = MODEL_CASES.iter().filter(|(rule, _)| rule == name);
             assert!(
                 cases.any(|(_, set)| set.iter().any(|(x, value)| *x == hyper.name && *value != default)),
