@@ -6,12 +6,19 @@
 //! - [`Real::of`] rounds it once, where it meets an element;
 //! - every operation on elements rounds once, and none is fused.
 
+#![allow(dead_code, reason = "each test crate uses a part")]
+
 mod adam;
 mod adam_variants;
 mod adaptive;
 pub mod cases;
+mod clip;
 mod gradient;
+pub mod model;
+pub mod model_cases;
+pub mod models;
 mod sign;
+pub mod sums;
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
