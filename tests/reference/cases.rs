@@ -88,4 +88,5 @@ pub const CASES: &[(&str, Hypers)] = &[
 ];
 
 /// The hypers that are flags.
-pub const FLAGS: &[&str] = &["centered", "decoupled_weight_decay", "maximize", "nesterov"];
+pub const FLAGS: &[&str] =
+    &["bias_correction", "centered", "decoupled_weight_decay", "maximize", "nesterov", "safeguard_warmup", "use_fstar"];

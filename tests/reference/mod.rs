@@ -13,6 +13,8 @@ mod adam_variants;
 mod adaptive;
 pub mod cases;
 mod clip;
+mod distance;
+mod factored;
 mod gradient;
 pub mod model;
 pub mod model_cases;
