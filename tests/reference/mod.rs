@@ -13,6 +13,8 @@ mod adam_reduced;
 mod adam_variants;
 mod adaptive;
 pub mod cases;
+mod distance;
+mod factored;
 mod fragments;
 mod gradient;
 mod layerwise;

@@ -1,7 +1,7 @@
 //! The table of the references in `model.rs`'s form.
 
 use super::model::Model;
-use super::{Real, adam_reduced, fragments, layerwise, sampled};
+use super::{Real, adam_reduced, distance, factored, fragments, layerwise, sampled};
 
 /// What a rule takes from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,28 @@ models! {
         [lr 1e-4, beta1 0.965, beta2 0.99, gamma 0.01, eps 1e-12, weight_decay 0.1, every 10.0],
         [Needs::Elements("hessian")];
     "stable_adamw" adam_reduced::stable_adamw, [lr 1e-3, beta1 0.9, beta2 0.99, eps 1e-6, weight_decay 0.01], [];
+    "adafactor" factored::adafactor, [
+        lr 0.01, beta2_decay -0.8, eps1 0.0, eps2 1e-3, d 1.0, weight_decay 0.0, maximize 0.0,
+    ], [];
+    "adam_mini" factored::adam_mini, [lr 1e-3, beta1 0.9, beta2 0.999, eps 1e-8, weight_decay 0.0], [];
+    "came" factored::came, [
+        lr 2e-4, beta1 0.9, beta2 0.999, beta3 0.9999, eps1 1e-30, eps2 1e-16, d 1.0, weight_decay 0.0,
+    ], [];
+    "dadapt_adam" distance::dadapt_adam, [
+        lr 1.0, beta1 0.9, beta2 0.999, eps 1e-8, weight_decay 0.0, d0 1e-6, growth_rate f64::INFINITY,
+        bias_correction 0.0, decoupled_weight_decay 0.0,
+    ], [];
+    "dog" distance::dog, [lr 1.0, reps_rel 1e-6, eps 1e-8, weight_decay 0.0], [];
+    "dowg" distance::dowg, [lr 1.0, eps 1e-4], [];
+    "momo" distance::momo, [
+        lr 1.0, beta 0.9, lb 0.0, weight_decay 0.0, bias_correction 0.0, use_fstar 0.0,
+    ], [Needs::Model("loss")];
+    "polyak_sps" distance::polyak_sps, [lr 1.0, c 0.5, fstar 0.0, eps 1e-8], [Needs::Model("loss")];
+    "prodigy" distance::prodigy, [
+        lr 1.0, beta1 0.9, beta2 0.999, beta3 f64::NAN, eps 1e-8, weight_decay 0.0, d0 1e-6, d_coef 1.0,
+        growth_rate f64::INFINITY, bias_correction 0.0, decoupled_weight_decay 1.0, safeguard_warmup 0.0,
+    ], [];
+    "sm3" factored::sm3, [lr 0.1, momentum 0.9, eps 1e-30], [];
 
     // Those of `SMALL`.
     "adaptive_clip_sgd" fragments::adaptive_clip_sgd, [lr 0.01, clip_factor 0.01, eps 1e-3], [];
