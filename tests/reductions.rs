@@ -103,6 +103,15 @@ fn zero(_: u64) -> f64 {
     0.0
 }
 
+/// What gradients are.
+#[derive(Clone, Copy)]
+enum Slope {
+    /// Values that have nothing to do with the parameters.
+    Any,
+    /// The parameters themselves, so that each step leads to a minimum, and rules find their distance from it.
+    Down,
+}
+
 /// What rules draw first, by running one that gives nothing else: the numbers themselves are tested elsewhere.
 const PROBE: &str = "optimizer probe\nlet z = normal()\np = z\n";
 
@@ -143,7 +152,7 @@ macro_rules! dtype {
             }
 
             /// Runs a case beside its reference.
-            fn run((rule, hypers): (&str, Hypers), engine: Engine, value: fn(u64) -> f64) {
+            fn run((rule, hypers): (&str, Hypers), engine: Engine, value: fn(u64) -> f64, slope: Slope) {
                 let mut opt = optimizer(rule, hypers, engine);
                 let mut probe = Rule::parse("probe", PROBE).unwrap().optimizer().engine(engine).build().unwrap();
                 let names: Vec<String> = SHAPES.iter().map(|shape| format!("w{shape:?}")).collect();
@@ -152,7 +161,10 @@ macro_rules! dtype {
                 let tensors = SHAPES.iter().map(|shape| shape.to_vec()).zip(p.clone()).collect();
                 let mut model = Model::new(models::defaults(rule), hypers, tensors);
                 for t in 1..=STEPS {
-                    let g = values(Role::Grad, t, value);
+                    let g = match slope {
+                        Slope::Any => values(Role::Grad, t, value),
+                        Slope::Down => p.clone(),
+                    };
                     let elements = values(Role::Input, t, value);
                     let mut input = None;
                     for needs in models::needs(rule) {
@@ -221,32 +233,37 @@ macro_rules! dtype {
                 }
             }
 
-            fn all(value: fn(u64) -> f64) {
+            fn all(value: fn(u64) -> f64, slope: Slope) {
                 for engine in ENGINES {
                     for case in MODEL_CASES {
-                        run(*case, engine, value);
+                        run(*case, engine, value, slope);
                     }
                 }
             }
 
             #[test]
             fn strict_equals_the_reference() {
-                all(ordinary);
+                all(ordinary, Slope::Any);
+            }
+
+            #[test]
+            fn strict_equals_the_reference_downhill() {
+                all(ordinary, Slope::Down);
             }
 
             #[test]
             fn strict_equals_the_reference_on_extreme_values() {
-                all(extreme);
+                all(extreme, Slope::Any);
             }
 
             #[test]
             fn strict_equals_the_reference_on_wild_values() {
-                all(wild);
+                all(wild, Slope::Any);
             }
 
             #[test]
             fn strict_equals_the_reference_on_zeros() {
-                all(zero);
+                all(zero, Slope::Any);
             }
         }
     };
