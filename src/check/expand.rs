@@ -340,6 +340,12 @@ impl Checker<'_> {
                         IfKind::Plan(id) => callee.conditions[id.index()].cond,
                     };
                     let cond = self.copy_whole(callee, cond, bindings)?;
+                    // What is given decides it once and for all: the other block does not come in.
+                    if let Some(holds) = self.constant(cond) {
+                        let taken = if holds { then } else { otherwise };
+                        expanded.extend(self.expand(callee, taken, false, bindings)?);
+                        continue;
+                    }
                     self.stands_in_few_conditions(span)?;
                     let mut whole = true;
                     let stmt = self.blocks(Some(cond), span, span, &mut |this, holds| {
@@ -365,6 +371,17 @@ impl Checker<'_> {
             }
         }
         Some(expanded)
+    }
+
+    /// The outcome of a condition that is made of numbers.
+    fn constant(&mut self, cond: ExprId) -> Option<bool> {
+        if !self.is_settled(cond) || self.depends_on_hypers(cond) {
+            return None;
+        }
+        match self.evaluate_at_defaults(cond) {
+            Known::Condition(outcome) => outcome,
+            Known::Number(..) => None,
+        }
     }
 
     /// A whole expression of the other file, counted.
@@ -424,6 +441,10 @@ impl Checker<'_> {
                         cond
                     }
                 },
+                NodeKind::If(cond, then, otherwise) if self.constant(map[cond]).is_some() => {
+                    let arm = if self.constant(map[cond]) == Some(true) { then } else { otherwise };
+                    self.build(NodeKind::Own(map[arm]), span)?
+                }
                 NodeKind::Draw(function, _) => {
                     self.program.draws += 1;
                     self.build(NodeKind::Draw(*function, DrawId(self.program.draws - 1)), span)?
