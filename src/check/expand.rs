@@ -5,8 +5,8 @@
 
 use super::expressions::without_parentheses;
 use super::program::{
-    BinaryOp, CompareOp, ConditionId, DrawId, ExprId, Extent, Function, Hyper, IfKind, InputId, ListRef, Local, LocalId,
-    NodeKind, Program, Range, Reduction, ReductionId, Report, ReportId, Require, StateId, Stmt, StmtKind, Ty, Var,
+    BinaryOp, CompareOp, ConditionId, ExprId, Extent, Function, Hyper, IfKind, InputId, ListRef, Local, LocalId,
+    NodeKind, Program, Range, Report, ReportId, Require, StateId, Stmt, StmtKind, Ty, Var,
 };
 use super::names::Symbol;
 use super::range::{self, Facts, Known};
@@ -278,6 +278,7 @@ impl Checker<'_> {
         if !self.count(value, span) {
             return None;
         }
+        self.timings.insert(Var::Local(local), self.mark(value).timing);
         self.pending.push(Stmt { kind: StmtKind::Let(local, value), span });
         Some(())
     }
@@ -324,14 +325,19 @@ impl Checker<'_> {
                         self.scopes.declare(name.into(), Symbol::Local(new), span);
                     }
                     bindings.locals.insert(*local, new);
+                    self.timings.insert(Var::Local(new), self.mark(id).timing);
                     expanded.push(Stmt { kind: StmtKind::Let(new, id), span });
                 }
                 StmtKind::Assign(var, value) => {
                     let id = self.copy_whole(callee, *value, bindings)?;
                     let var = bindings.var(*var);
                     let name = Ident { text: self.program.var_name(var).into(), span };
-                    self.assigned_extent(var, &name, id, span)?;
+                    self.assigned_extent(var, &name, id, None)?;
                     let id = self.as_elements_see_it(id, self.program.var_extent(var));
+                    if matches!(var, Var::Param | Var::State(_)) {
+                        self.changed = self.changed.or(Some(span));
+                    }
+                    self.assigned_when(var, id);
                     expanded.push(Stmt { kind: StmtKind::Assign(var, id), span });
                 }
                 StmtKind::If(kind, then, otherwise) => {
@@ -357,6 +363,8 @@ impl Checker<'_> {
                 }
                 StmtKind::Skip(cond) => {
                     let id = self.copy_whole(callee, *cond, bindings)?;
+                    self.may_skip(span, "...")?;
+                    self.is_scalar(id, "a step is one of a whole tensor, but the condition of its `skip`", span)?;
                     expanded.push(Stmt { kind: StmtKind::Skip(id), span });
                 }
                 StmtKind::Report(report, value) => {
@@ -364,6 +372,8 @@ impl Checker<'_> {
                     let old = &callee.reports[report.index()];
                     let name = format!("{}.{}", bindings.name, old.name).into();
                     let extent = self.node(id).extent;
+                    self.is_at_top("report", span, "let x = ...", "report NAME = x");
+                    self.is_scalar(id, &format!("the report `{}` is one number, but its value", old.name), span)?;
                     let new = ReportId(self.program.reports.len() as u32);
                     self.program.reports.push(Report { name, doc: old.doc.clone(), extent, span });
                     expanded.push(Stmt { kind: StmtKind::Report(new, id), span });
@@ -371,6 +381,16 @@ impl Checker<'_> {
             }
         }
         Some(expanded)
+    }
+
+    /// Reports a value that is larger here than the other file meant it to be.
+    fn is_scalar(&mut self, value: ExprId, what: &str, span: Span) -> Option<()> {
+        let extent = self.node(value).extent;
+        if extent.is_scalar() {
+            return Some(());
+        }
+        self.report(Diagnostic::new(Code::ExtentGrows, span, format!("{what} is per {}", extent.name())));
+        None
     }
 
     /// The outcome of a condition that is made of numbers.
@@ -445,16 +465,11 @@ impl Checker<'_> {
                     let arm = if self.constant(map[cond]) == Some(true) { then } else { otherwise };
                     self.build(NodeKind::Own(map[arm]), span)?
                 }
-                NodeKind::Draw(function, _) => {
-                    self.program.draws += 1;
-                    self.build(NodeKind::Draw(*function, DrawId(self.program.draws - 1)), span)?
-                }
+                NodeKind::Draw(function, _) => self.draw(*function, span)?,
                 NodeKind::Reduce(function, args, reduction) => {
                     let to = callee.reductions[reduction.index()].to;
-                    let new = ReductionId(self.program.reductions.len() as u32);
-                    self.program.reductions.push(Reduction { to, phase: 0, span });
                     let args = args.iter().map(|arg| map[arg]).collect();
-                    self.build(NodeKind::Reduce(*function, args, new), span)?
+                    self.reduce(*function, args, Some(to), span)?
                 }
                 other => {
                     let kind = super::expressions::remap(other, &|operand| map[&operand]);

@@ -105,7 +105,7 @@ impl Checker<'_> {
             this.requires_of(&callee, &bindings)?;
             let body = this.expand(&callee, &callee.body, true, &mut bindings)?;
             this.pending.extend(body);
-            this.views_of_used(&callee, &bindings)
+            this.views_of_used(&callee, &given, &bindings)
         })
     }
 
@@ -600,10 +600,19 @@ impl Checker<'_> {
         None
     }
 
-    fn views_of_used(&mut self, callee: &Program, bindings: &Bindings) -> Option<()> {
+    fn views_of_used(
+        &mut self,
+        callee: &Program,
+        given: &BTreeMap<usize, Given>,
+        bindings: &Bindings,
+    ) -> Option<()> {
+        let settled = bindings.settled_hypers();
         for view in &callee.views {
             self.expanded(bindings.call)?;
-            let value = self.copy_whole(callee, view.value, bindings)?;
+            self.is_at_top("view", bindings.call, "state x = ...", "view NAME = x");
+            self.needed_by(callee, view.value, given, &format!("in the view `{}`", view.name))?;
+            let value = self.at(Place::View, |this| this.copy(callee, view.value, &settled, bindings))?;
+            self.count(value, bindings.call).then_some(())?;
             let name = format!("{}.{}", bindings.name, view.name).into();
             self.program.views.push(View { name, value, span: bindings.call, ..view.clone() });
         }

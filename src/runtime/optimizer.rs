@@ -286,9 +286,7 @@ impl Sources<'_> {
         match input.extent {
             Extent::Model => self.model.inputs[id.index()],
             Extent::Group => self.group.inputs[id.index()],
-            _ => {
-                self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x)
-            }
+            _ => self.inputs.iter().rfind(|(name, _)| *name == &*input.name).map(|(_, x)| *x),
         }
     }
 }
