@@ -11,7 +11,8 @@ use super::sources::scalars_of;
 use super::state::State;
 use crate::check::program::{Extent, NodeKind, Program, StateId};
 use crate::ir::step::{Array, Source};
-use crate::ir::{Alone, Arrays, Column, Exchange, Facts, Scalars, Step, Storage, eval_step, lower_init};
+use crate::ir::eval_step::{TensorStep, eval_steps};
+use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Storage, eval_step, lower_init};
 use std::sync::Arc;
 
 /// What a step has given its first value.
@@ -133,22 +134,22 @@ impl Optimizer {
 
     fn init(&self, k: usize, id: StateId, facts: &Facts, tensor: &mut DisjointTensor<'_, '_>) -> Init {
         let slot = &self.tensors[self.scratch.slots[k] as usize];
-        Init {
-            step: lower_init(self.rule.program(), id, facts),
-            arrays: Arrays([(Array::Param, param(tensor))].into()),
-            scalars: scalars_of(self.rule.program(), &self.groups[slot.group].hypers, &slot.shape),
-        }
+        let mut scalars = scalars_of(self.rule.program(), &self.groups[slot.group].hypers, &slot.shape);
+        scalars.first = slot.geometry.first;
+        let step = lower_init(self.rule.program(), id, facts);
+        Init { step, arrays: Arrays([(Array::Param, param(tensor))].into()), scalars }
     }
 
     /// Evaluates the first values of one state, and puts them in place.
     fn evaluate(&mut self, id: StateId, mut inits: Vec<(usize, Init)>) {
-        let exchange: &dyn Exchange = match &self.exchange {
-            Some(exchange) => &**exchange,
-            None => &Alone,
-        };
-        let _ = exchange;
-        for (_, Init { step, arrays, scalars }) in &mut inits {
-            eval_step(step, arrays, scalars);
+        let mut steps: Vec<TensorStep<'_>> = Vec::with_capacity(inits.len());
+        for (k, Init { step, arrays, scalars }) in &mut inits {
+            let group = self.tensors[self.scratch.slots[*k] as usize].group;
+            steps.push(TensorStep { step, arrays, scalars, group });
+        }
+        match &self.exchange {
+            Some(exchange) => eval_steps(&mut steps, &**exchange),
+            None => eval_steps(&mut steps, &Alone),
         }
         for (k, Init { mut arrays, scalars, .. }) in inits {
             if self.rule.program().states[id.index()].extent.is_scalar() {
