@@ -5,8 +5,7 @@
 
 use super::Uses;
 use super::program::{
-    BinaryOp, ExprId, Extent, FileKind, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt,
-    StmtKind, Var,
+    BinaryOp, ExprId, FileKind, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
 };
 use super::range::{ANY, Facts, Known, evaluate, examine};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
@@ -94,6 +93,7 @@ fn unused_declarations(program: &Program, uses: &Uses, parsed: &Parsed, found: &
     }
     let mut read = BTreeSet::new();
     each_expression(&program.body, program, &mut |root| reads(program, root, &mut |var, _| read.extend([var])));
+    program.views.iter().for_each(|view| reads(program, view.value, &mut |var, _| read.extend([var])));
     let mut assigned = BTreeSet::new();
     each_assignment(&program.body, &mut |var| assigned.extend([var]));
     for (index, state) in program.states.iter().enumerate() {
@@ -103,8 +103,11 @@ fn unused_declarations(program: &Program, uses: &Uses, parsed: &Parsed, found: &
         }
         let var = Var::State(StateId(index as u32));
         let name = &state.name;
+        let of_parameter = |id: &ExprId| program.node(*id).kind == NodeKind::Read(Var::Param);
         found.push(match (read.contains(&var), assigned.contains(&var)) {
             (true, true) => continue,
+            // What the parameter was at first no hyper can say.
+            (true, false) if program.postorder(state.init).iter().any(of_parameter) => continue,
             (true, false) => {
                 let message = format!("the state `{name}` is read, but never assigned");
                 Diagnostic::new(Code::StateNeverUpdated, state.span, message)
@@ -273,6 +276,10 @@ fn walk(
     facts.old.extend(states.clone());
     let mut walk = Walk { program, facts, visit };
     walk.statements(&program.body);
+    // Views see what is there after the step.
+    for view in &program.views {
+        examine(program, view.value, &walk.facts, walk.visit);
+    }
     walk.facts.vars
 }
 
@@ -310,7 +317,7 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
     walk(program, facts, &states, &mut |id, operands| {
         let node = program.node(id);
         let NodeKind::Call(Function::Sqrt | Function::Rsqrt, args) = &node.kind else { return };
-        if node.extent != Extent::Element {
+        if node.extent.is_scalar() {
             return;
         }
         if !matches!(operands.first(), Some(Known::Number(low, _)) if *low < 0.0) {
