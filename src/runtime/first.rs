@@ -10,8 +10,8 @@ use super::scopes::Slot;
 use super::sources::scalars_of;
 use super::state::State;
 use crate::check::program::{Extent, NodeKind, Program, StateId};
-use crate::ir::step::{Array, Source};
 use crate::ir::eval_step::{TensorStep, eval_steps};
+use crate::ir::step::{Array, Source};
 use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Storage, eval_step, lower_init};
 use std::sync::Arc;
 
