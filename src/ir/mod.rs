@@ -7,7 +7,7 @@
 pub mod args;
 pub mod eval;
 pub mod eval_step;
-#[cfg_attr(not(test), expect(dead_code, reason = "no rule can call them yet"))]
+#[cfg_attr(not(test), allow(dead_code, unused_imports, reason = "no rule can call them yet"))]
 mod functions;
 pub mod kernel;
 mod lower;
