@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// The largest literal exponent that is multiplied out.
 const MAX_POWER: f64 = 64.0;
 
+/// About how many operations a function is that elements compute by a polynomial.
+const POLYNOMIAL: u64 = 100;
+
 impl Checker<'_> {
     pub(super) fn node(&self, id: ExprId) -> &Node {
         &self.arena()[id.index()]
@@ -1081,10 +1084,8 @@ impl Checker<'_> {
                 );
                 return None;
             }
-            NodeKind::Call(function, args) if !extent.is_scalar() && !function.per_element() => {
-                let (function, args) = (*function, args.clone());
-                self.no_element_function(function, &args, span);
-                return None;
+            NodeKind::Call(function, _) if !extent.is_scalar() && function.is_polynomial() => {
+                size = size.saturating_add(POLYNOMIAL);
             }
             NodeKind::If(cond, a, b) if !extent.is_scalar() => {
                 if !self.node(*cond).extent.is_scalar() {
@@ -1115,33 +1116,6 @@ impl Checker<'_> {
         mark.arrays |= !extent.is_scalar();
         self.marks.push(mark);
         Some(id)
-    }
-
-    fn no_element_function(&mut self, function: Function, args: &[ExprId], span: Span) {
-        let which = args.iter().map(|id| self.node(*id)).find(|node| !node.extent.is_scalar());
-        let which = which.map(|node| (node.span, node.extent));
-        let mut diagnostic = if function == Function::Pow {
-            let base = self.parsed.file.slice(self.node(args[0]).span);
-            let help = match self.node(args[1]).kind {
-                NodeKind::Number(0.5) => format!("write `sqrt({base})`"),
-                NodeKind::Neg(n) if self.node(n).kind == NodeKind::Number(0.5) => format!("write `rsqrt({base})`"),
-                NodeKind::Own(_) => {
-                    "write the power itself, not a `def`: an exponent must be written as a number".into()
-                }
-                _ => "per element the exponent is a number from -64 to 64 without a fraction; half is `sqrt(x)`".into(),
-            };
-            Diagnostic::new(Code::NotAvailable, span, "this power of an element value is not part of this version")
-                .help(help)
-        } else {
-            let name = function.name();
-            Diagnostic::new(Code::NotAvailable, span, format!("`{name}` per element is not part of this version")).help(
-                "per element there are + - * / abs sqrt rsqrt exp log sin cos min max clamp sign fma lerp and others",
-            )
-        };
-        if let Some((which, extent)) = which.filter(|(which, _)| *which != span) {
-            diagnostic = diagnostic.also(which, format!("this differs per {}", extent.name()));
-        }
-        self.report(diagnostic);
     }
 
     /// How many operations a node becomes. A power of a product may be multiplied out factor by factor.
