@@ -434,7 +434,8 @@ impl Checker<'_> {
             self.without_names(name, args)?;
             return self.call_reduction(reduction, args, per, span);
         }
-        if let Some(per) = per.filter(|_| names::is_function(name) || self.scopes.find(name).is_some()) {
+        let is_known = names::is_function(name) || self.scopes.find(name).is_some();
+        if let Some(per) = per.filter(|_| is_known || self.program.kind == FileKind::Schedule) {
             self.not_a_reduction(function, args, per);
             return None;
         }
@@ -971,7 +972,10 @@ impl Checker<'_> {
                 ExprId(u32::MAX)
             } else if let Some(&arg) = args.get(index) {
                 // The first nodes of a template stand for its parameters.
-                self.build(NodeKind::Own(arg), self.node(arg).span)?
+                let id = self.build(NodeKind::Own(arg), self.node(arg).span)?;
+                // It is computed before the call, whatever the body asks.
+                self.marks[id.index()].reduces = false;
+                id
             } else {
                 match &node.kind {
                     NodeKind::Reduce(function, of, reduction) => {
@@ -1238,6 +1242,7 @@ impl Checker<'_> {
             return Some(());
         }
         let help = match self.place {
+            Init if matches!(kind, NodeKind::Draw(..)) => "draw it in the first step: `if t == 1 { NAME = ... }`",
             HyperDefault | Require | InputDefault => "it may use numbers, hypers and functions of them",
             Init if self.program.kind == FileKind::Schedule => "it may use numbers, hypers and functions of them",
             Init => "it may use `p`, numbers, hypers, the shape, and functions and reductions of them",
