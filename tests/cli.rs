@@ -321,12 +321,13 @@ fn emit_prints_what_the_library_gives() {
             math: Math::Strict,
             set: vec![("maximize".into(), true.into()), ("lr".into(), 0.5.into())],
             t: 3,
+            shape: vec![],
             lanes: Lanes::One,
             all: false,
         };
         let args =
             ["emit", "radam", "--stage", stage.name(), "--isa", "x86_64+fma", "--dtype", "f64", "--math", "strict"];
-        let more = ["--set", "maximize=true", "--set", "lr=0.5", "--t", "3", "--lanes", "1"];
+        let more = ["--set", "maximize=true", "--set", "lr=0.5", "--t", "3", "--shape", "", "--lanes", "1"];
         assert_eq!(folder.ok(&[&args[..], &more].concat()), updraft::emit(&rule, stage, &options).unwrap());
     }
     let plans = folder.ok(&["emit", "radam", "--stage", "plan", "--all"]);
