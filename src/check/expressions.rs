@@ -193,8 +193,8 @@ impl Checker<'_> {
     }
 
     fn name(&mut self, name: &str, span: Span) -> Option<ExprId> {
-        if name.contains('.') {
-            self.not_available(span, &format!("`{name}`, a name of a used rule,"));
+        if name.contains('.') && self.scopes.find(name).is_none() {
+            self.unknown_name_of_used(name, span);
             return None;
         }
         let kind = match self.scopes.find(name) {

@@ -81,7 +81,7 @@ impl Checker<'_> {
         }
     }
 
-    fn at<T>(&mut self, place: Place, f: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn at<T>(&mut self, place: Place, f: impl FnOnce(&mut Self) -> T) -> T {
         let outer = std::mem::replace(&mut self.place, place);
         let result = f(self);
         self.place = outer;
@@ -386,7 +386,7 @@ impl Checker<'_> {
         Some(values.into())
     }
 
-    fn too_many_names(&mut self, name: &Ident, what: &str, limit: usize) {
+    pub(super) fn too_many_names(&mut self, name: &Ident, what: &str, limit: usize) {
         // The first of them is enough.
         let message = format!("a rule has at most {limit} {what}");
         if !self.diagnostics.iter().any(|d| d.code == Code::TooManyNames && d.message == message) {
@@ -543,10 +543,7 @@ impl Checker<'_> {
                 }
                 None
             }
-            ItemKind::Use { .. } => {
-                self.not_available(item.span, "`use`");
-                None
-            }
+            ItemKind::Use { rule, alias, bindings } => self.use_rule(item.span, rule, alias.as_ref(), bindings),
             ItemKind::Skip { .. } => {
                 self.not_available(item.span, "`skip`");
                 None
@@ -636,7 +633,7 @@ impl Checker<'_> {
     }
 
     /// A scalar condition that becomes a condition of elements is an outcome; anything else stays what it is.
-    fn as_elements_see_it(&mut self, value: ExprId, target: Extent) -> ExprId {
+    pub(super) fn as_elements_see_it(&mut self, value: ExprId, target: Extent) -> ExprId {
         let is_condition = self.node(value).ty == Ty::Condition;
         if is_condition && target == Extent::Element { self.outcome(value) } else { value }
     }
@@ -644,6 +641,14 @@ impl Checker<'_> {
     /// The variable that an assignment names.
     fn assigned(&mut self, name: &Ident) -> Option<Var> {
         let what = match self.scopes.find(&name.text) {
+            Some((Symbol::State(_) | Symbol::Local(_), used)) if name.text.contains('.') => {
+                self.assigned_to_used(name, used);
+                return None;
+            }
+            None if name.text.contains('.') => {
+                self.unknown_name_of_used(&name.text, name.span);
+                return None;
+            }
             Some((Symbol::State(id), _)) => return Some(Var::State(id)),
             Some((Symbol::Local(id), _)) => return Some(Var::Local(id)),
             Some((Symbol::Broken, _)) => return None,
@@ -680,9 +685,6 @@ impl Checker<'_> {
                 candidates.extend(names::assignable(self.program.kind).iter().copied());
                 let help = match did_you_mean(&name.text, candidates) {
                     Some(similar) => format!("did you mean `{similar}`? A new local is `let {} = ...`", name.text),
-                    None if name.text.contains('.') => {
-                        "this version has no names with dots: it has no `use`".to_string()
-                    }
                     None => format!(
                         "a new local is `let {0} = ...`; a value that is kept from step to step is `state {0} = 0` above",
                         name.text
@@ -698,7 +700,7 @@ impl Checker<'_> {
     }
 
     /// Neither the value nor a condition around the assignment may be of larger extent than the variable.
-    fn assigned_extent(&mut self, var: Var, name: &Ident, value: ExprId, value_span: Span) -> Option<()> {
+    pub(super) fn assigned_extent(&mut self, var: Var, name: &Ident, value: ExprId, value_span: Span) -> Option<()> {
         let target = self.program.var_extent(var);
         let extent = self.node(value).extent;
         let declared = match var {
@@ -753,31 +755,45 @@ impl Checker<'_> {
         // What the condition calls comes before the whole statement, not into its first block.
         let before = std::mem::take(&mut self.pending);
         let header = Span { start: span.start.min(first.cond.span.start), end: first.cond.span.end };
+        let stmt = self.blocks(cond, first.cond.span, header, &mut |this, holds| match (holds, rest, otherwise) {
+            (true, ..) => this.statements(&first.block),
+            (false, [next, ..], _) => {
+                let span = Span { start: next.cond.span.start, end: span.end };
+                this.branches(span, rest, otherwise).into_iter().collect()
+            }
+            (false, [], Some(block)) => this.statements(block),
+            (false, [], None) => Vec::new(),
+        });
+        self.pending.splice(0..0, before);
+        stmt
+    }
+
+    /// A block statement over a condition; `None` if there is none, which has been reported. `block` checks the block where
+    /// the condition holds, then the other.
+    pub(super) fn blocks(
+        &mut self,
+        cond: Option<ExprId>,
+        cond_span: Span,
+        header: Span,
+        block: &mut dyn FnMut(&mut Self, bool) -> Vec<Stmt>,
+    ) -> Option<Stmt> {
         let extent = cond.map_or(Extent::Model, |id| self.node(id).extent);
         // A scalar condition is numbered before those inside it; it gives its number back if nothing inside concerns
         // elements.
         let conditions = self.program.conditions.len();
         let outcome = cond.filter(|_| extent.is_scalar()).map(|cond| self.plan_condition(cond));
-        self.around.push((extent, first.cond.span));
+        self.around.push((extent, cond_span));
         let outer = self.inside;
         if let Some(id) = outcome {
             self.inside = Some((id, true));
         }
-        let then = self.statements(&first.block);
+        let then = block(self, true);
         if let Some(id) = outcome {
             self.inside = Some((id, false));
         }
-        let otherwise = match (rest.is_empty(), otherwise) {
-            (false, _) => {
-                let span = Span { start: rest[0].cond.span.start, end: span.end };
-                self.branches(span, rest, otherwise).into_iter().collect()
-            }
-            (true, Some(block)) => self.statements(block),
-            (true, None) => Vec::new(),
-        };
+        let otherwise = block(self, false);
         self.inside = outer;
         self.around.pop();
-        self.pending.splice(0..0, before);
         let cond = cond?;
         let kind = match outcome {
             Some(id) if self.concerns_elements(&then) || self.concerns_elements(&otherwise) => IfKind::Plan(id),

@@ -7,15 +7,18 @@
 //!
 //! The operations of the inlined rule are counted before a call is expanded, so a short file cannot become a long one.
 
+mod expand;
 mod expressions;
 mod items;
 mod lints;
 mod names;
+mod others;
 mod print;
 pub mod program;
 mod range;
 mod recursion;
 mod schedules;
+mod uses;
 
 pub(crate) use print::{condition_text, list_text, number_text};
 pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
@@ -28,8 +31,8 @@ use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
 use names::Scopes;
 use program::{ConditionId, Extent, Node};
-use schedules::Callees;
-use std::collections::BTreeMap;
+use others::Callees;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Operations of one rule, every `def` inlined. A statement is one too, whatever it assigns.
@@ -79,7 +82,7 @@ pub fn check_with(parsed: &Parsed, library: &dyn Library) -> Result<Checked, Vec
     check_inside(parsed, library, &[], &Callees::default()).map(|(checked, _)| checked)
 }
 
-/// Checks a file that the files `callers` are calling, outermost first. Says also how deep the calls in it go.
+/// Checks a file that the files `callers` name, outermost first. Says also how deep those go that it names.
 fn check_inside(
     parsed: &Parsed,
     library: &dyn Library,
@@ -87,11 +90,9 @@ fn check_inside(
     callees: &Callees,
 ) -> Result<(Checked, usize), Vec<Diagnostic>> {
     let mut checker = Checker::new(parsed, library, callers, callees);
-    // What stands in a file of a kind that is not available has names and rules of its own.
-    if checker.header(&parsed.ast) {
-        checker.items(&parsed.ast);
-        checker.value_is_assigned();
-    }
+    checker.header(&parsed.ast);
+    checker.items(&parsed.ast);
+    checker.value_is_assigned();
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.append(&mut checker.diagnostics);
     let failed = diagnostics.iter().any(|d| d.severity() == Severity::Error);
@@ -112,12 +113,14 @@ fn check_inside(
 struct Checker<'a> {
     parsed: &'a Parsed,
     library: &'a dyn Library,
-    /// The files that call this one, outermost first, this one last.
+    /// The files that name this one, outermost first, this one last.
     callers: Vec<Arc<str>>,
-    /// The schedules that have been called.
+    /// The files that have been named.
     callees: Callees,
-    /// How deep the calls of schedules go: 0 if there are none.
+    /// How deep the other files that this one names go: 0 if it names none.
     calls: usize,
+    /// What `use` has brought here.
+    used: uses::Used,
     /// What is known where every hyper is its default, once it is asked for.
     defaults: Option<range::Facts>,
     /// Statements that the expression being checked needs before its own.
@@ -219,6 +222,8 @@ struct Uses {
     params: Vec<(Arc<str>, Span, Arc<str>)>,
     /// The name and place of each `def`, and whether it is called.
     defs: Vec<(Arc<str>, Span, bool)>,
+    /// Where each `use` stands: what it brings is another file's.
+    used: BTreeSet<Span>,
 }
 
 impl<'a> Checker<'a> {
@@ -253,6 +258,7 @@ impl<'a> Checker<'a> {
             callers,
             callees: callees.clone(),
             calls: 0,
+            used: uses::Used::default(),
             defaults: None,
             pending: Vec::new(),
             program,
@@ -293,19 +299,15 @@ impl<'a> Checker<'a> {
         );
     }
 
-    /// Whether this version has files of this kind, as far as the header says.
-    fn header(&mut self, ast: &Ast) -> bool {
-        let Some(header) = &ast.header else { return true };
-        if header.kind == FileKind::Fragment {
-            self.not_available(header.span, &format!("a file that holds a {}", header.kind.keyword()));
-            return false;
-        }
+    /// Whether the header says what the file is called.
+    fn header(&mut self, ast: &Ast) {
+        let Some(header) = &ast.header else { return };
         let stem: String = {
             use unicode_normalization::UnicodeNormalization;
             self.parsed.file.stem().nfc().collect()
         };
         if *header.name.text != *stem {
-            let what = if header.kind == FileKind::Schedule { "schedule" } else { "rule" };
+            let what = if header.kind == FileKind::Optimizer { "rule" } else { header.kind.keyword() };
             let named = format!("the file is called `{stem}`, the {} `{}`", what, header.name.text);
             let renamed = format!("rename the file to `{}.{}`", header.name.text, header.kind.extension());
             let help = if crate::syntax::is_name(&stem) {
@@ -317,6 +319,5 @@ impl<'a> Checker<'a> {
                 Diagnostic::new(Code::WrongFileName, header.name.span, named).label("not the file's name").help(help),
             );
         }
-        true
     }
 }

@@ -231,8 +231,8 @@ impl Code {
                 "schedule example\nvalue = cosine(at = s, base = base)\n",
             ),
             Code::BrokenCall => (
-                "The schedule that is called has errors of its own, or it calls this one in turn. Check that file first: \
-                 `updraft check FILE`. Calls are expanded, at most 8 deep.",
+                "The schedule that is called, or the rule that is used, has errors of its own, is not there, or names this \
+                 one in turn. Check that file first: `updraft check FILE`. Calls and `use` are expanded, at most 8 deep.",
                 Some("schedule example\nvalue = example(at = s - 1)\n"),
                 "schedule example\nvalue = cosine(at = s, base = base)\n",
             ),

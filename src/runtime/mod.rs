@@ -30,6 +30,6 @@ pub(crate) use hyper::{Hypers, find as hyper_named};
 pub use optimizer::{GroupMut, Optimizer};
 pub use plans::Engine;
 pub use rule::{HyperInfo, Rule};
-pub use shipped::SHIPPED;
+pub use shipped::{SHIPPED, SHIPPED_FRAGMENTS};
 pub use state::StateValues;
 pub use tensor::{Element, Grad, Param, Tensor, TensorId};
