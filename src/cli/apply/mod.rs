@@ -268,7 +268,8 @@ fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input
         tensors = tensors.into_iter().map(|tensor| tensor.input(name, value)).collect();
     }
     optimizer.step(&mut tensors)?;
-    for input in inputs {
+    // Nothing is completed by a step that is skipped.
+    for input in inputs.iter().filter(|_| !optimizer.last_skipped()) {
         if let Some(value) = input.at(step) {
             optimizer.observe(&input.name, value);
         }
