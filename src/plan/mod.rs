@@ -228,7 +228,7 @@ impl Plan {
     }
 
     /// A reduction as the rule has it: `norm(g per model)`.
-    fn reduction_text(&self, reduced: Reduced) -> String {
+    pub(crate) fn reduction_text(&self, reduced: Reduced) -> String {
         let Reduced::Program(id) = reduced else { return "all(isfinite(g) per model)".to_string() };
         let is_it = |kind: &NodeKind| matches!(kind, NodeKind::Reduce(_, _, own) if *own == id);
         match self.program.nodes.iter().position(|node| is_it(&node.kind)) {

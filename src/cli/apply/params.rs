@@ -5,7 +5,7 @@ use super::error::{ApplyError, Stacked};
 use super::inputs::{Input, Values};
 use crate::cli::Failure;
 use crate::runtime::{Element, in_order};
-use crate::{StateValues, Tensor};
+use crate::Tensor;
 use ndarray::{ArrayD, Axis, ShapeError};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -345,7 +345,7 @@ impl InputOf<'_> {
             Dtype::F32 => f32s(&[view.shape().iter().product()], view.data())
                 .ok()
                 .map(|values| values.iter().map(|x| f64::from(*x)).collect()),
-            Dtype::F64 => f64s(&[view.shape().iter().product()], view.data()).ok().map(|values| values.to_vec()),
+            Dtype::F64 => f64s(&[view.shape().iter().product()], view.data()).ok().map(|values| values.into_iter().collect()),
             _ => None,
         };
         match (values, view.shape()) {
