@@ -5,7 +5,9 @@ use updraft::check::{Checked, check_with, print_program};
 use updraft::diagnostic::{Color, render_all};
 use updraft::library::{Library, Shipped};
 use updraft::syntax::ast::FileKind;
-use updraft::{Diagnostic, Engine, Error, Math, Optimizer, Rule, SHIPPED, SHIPPED_FRAGMENTS, SourceFile, Tensor, syntax};
+use updraft::{
+    Diagnostic, Engine, Error, Math, Optimizer, Rule, SHIPPED, SHIPPED_FRAGMENTS, SourceFile, Tensor, syntax,
+};
 
 /// Rule files in memory, then the shipped ones.
 #[derive(Default)]
@@ -125,7 +127,10 @@ fn one_mistake_is_one_error() {
         ("use clop", "broken-call: no optimizer and no fragment is called `clop`"),
         ("use sample", "broken-call: the rule `sample` uses itself"),
         ("use deep", "broken-call: the rule `deep` uses itself through `deeper`"),
-        ("use broken\np -= broken.x + lr", "broken-call: `broken.opt` has 2 errors, the first in line 2: nothing is called `h`"),
+        (
+            "use broken\np -= broken.x + lr",
+            "broken-call: `broken.opt` has 2 errors, the first in line 2: nothing is called `h`",
+        ),
         ("use clip(mots = 1)", "unknown-name: `clip` has no hyper `mots`"),
         ("use clip(most = 1, most = 2)", "duplicate-name: `most` is given twice"),
         ("use clip(most = 10)", "default-out-of-interval: `most` of `clip` is in (0, 9], not 10"),
@@ -133,18 +138,30 @@ fn one_mistake_is_one_error() {
         ("use clip(most = 8)", "default-out-of-interval: the default of `half` is 4 then, which is not in (0, 3]"),
         ("use clip(most = t, half = 1)", "not-allowed-here: `clip` needs `most` in the default of the input `loss`"),
         ("use clip(most = t)", "not-allowed-here: `clip` needs `most` in the default of `half`"),
-        ("use clip\nuse clip as c(most = 1)", "duplicate-name: `half` is a hyper of two rules that are used here, and not of this file"),
+        (
+            "use clip\nuse clip as c(most = 1)",
+            "duplicate-name: `half` is a hyper of two rules that are used here, and not of this file",
+        ),
         ("use clip\nuse clip", "duplicate-name: two rules that are used here are called `clip`"),
         ("use clip\nclip.m = 2", "not-assignable: `clip.m` belongs to `clip`: this file reads it only"),
         ("use clip\np -= clip.n", "unknown-name: `clip` has no state and no local `n`"),
         ("use clip\np -= clp.m", "unknown-name: nothing is called `clp.m`"),
         ("p -= clip.m", "unknown-name: nothing is called `clip.m`"),
         ("input loss = 2\nuse clip", "duplicate-name: `loss` is `input loss = most` in `clip`, not `input loss = 2`"),
-        ("input loss per group = 1\nuse clip(most = 1)", "duplicate-name: `loss` is `input loss = 1` in `clip`, not `input loss per group = 1`"),
-        ("state most = 1\nmost = g\np -= most\nuse clip", "duplicate-name: `most` is a hyper of `clip`, and a state here"),
+        (
+            "input loss per group = 1\nuse clip(most = 1)",
+            "duplicate-name: `loss` is `input loss = 1` in `clip`, not `input loss per group = 1`",
+        ),
+        (
+            "state most = 1\nmost = g\np -= most\nuse clip",
+            "duplicate-name: `most` is a hyper of `clip`, and a state here",
+        ),
         ("hyper most per model = 1\nuse clip", "duplicate-name: `most` is per model here, and per group in `clip`"),
         ("hyper flag = 1\nuse kinds", "duplicate-name: `flag` is a hyper here, and a flag in `kinds`"),
-        ("hyper form = one of a | c\nuse kinds", "duplicate-name: `form` is one of a | c here, and one of a | b in `kinds`"),
+        (
+            "hyper form = one of a | c\nuse kinds",
+            "duplicate-name: `form` is one of a | c here, and one of a | b in `kinds`",
+        ),
         ("use kinds(flag = 1)", "not-a-condition: a number where a condition is needed"),
         ("use kinds(form = c)", "unknown-name: `form` of `kinds` is one of a | b"),
         ("use kinds(xs = 1)", "not-allowed-here: `xs` of `kinds` is a list"),
@@ -154,8 +171,11 @@ fn one_mistake_is_one_error() {
         ("use clip.opt", "unexpected-token: x"),
         ("use \"clip\"", "unexpected-token: x"),
     ] {
-        let found: Vec<String> = said(&files, body).into_iter().filter(|said| !said.starts_with("parameter-never")).collect();
+        let found: Vec<String> =
+            said(&files, body).into_iter().filter(|said| !said.starts_with("parameter-never")).collect();
         println!("{body:?}\n   {found:?}");
-        if !expected.ends_with(": x") { assert_eq!(found, [expected], "{body}"); }
+        if !expected.ends_with(": x") {
+            assert_eq!(found, [expected], "{body}");
+        }
     }
 }

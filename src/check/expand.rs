@@ -4,11 +4,11 @@
 //! extents and conditions are those of this file. Every statement and every node points at the call or the `use`.
 
 use super::expressions::without_parentheses;
-use super::program::{
-    BinaryOp, CompareOp, ConditionId, DrawId, ExprId, Extent, Function, Hyper, IfKind, InputId, ListRef, Local, LocalId,
-    NodeKind, Program, Range, Reduction, ReductionId, Report, ReportId, Require, StateId, Stmt, StmtKind, Ty, Var,
-};
 use super::names::Symbol;
+use super::program::{
+    BinaryOp, CompareOp, ConditionId, ExprId, Extent, Function, Hyper, IfKind, InputId, ListRef, Local, LocalId,
+    NodeKind, Program, Range, Report, ReportId, Require, StateId, Stmt, StmtKind, Ty, Var,
+};
 use super::range::{self, Facts, Known};
 use super::{Checker, MAX_OPERATIONS};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
@@ -278,6 +278,7 @@ impl Checker<'_> {
         if !self.count(value, span) {
             return None;
         }
+        self.timings.insert(Var::Local(local), self.mark(value).timing);
         self.pending.push(Stmt { kind: StmtKind::Let(local, value), span });
         Some(())
     }
@@ -324,13 +325,16 @@ impl Checker<'_> {
                         self.scopes.declare(name.into(), Symbol::Local(new), span);
                     }
                     bindings.locals.insert(*local, new);
+                    self.timings.insert(Var::Local(new), self.mark(id).timing);
                     expanded.push(Stmt { kind: StmtKind::Let(new, id), span });
                 }
                 StmtKind::Assign(var, value) => {
                     let id = self.copy_whole(callee, *value, bindings)?;
                     let var = bindings.var(*var);
                     let name = Ident { text: self.program.var_name(var).into(), span };
-                    self.assigned_extent(var, &name, id, span)?;
+                    self.changes(var, span);
+                    self.assigned_extent(var, &name, id, Err(span))?;
+                    self.assigned_when(var, id);
                     let id = self.as_elements_see_it(id, self.program.var_extent(var));
                     expanded.push(Stmt { kind: StmtKind::Assign(var, id), span });
                 }
@@ -351,6 +355,7 @@ impl Checker<'_> {
                 }
                 StmtKind::Skip(cond) => {
                     let id = self.copy_whole(callee, *cond, bindings)?;
+                    self.skip_stands_here(span, "...")?;
                     expanded.push(Stmt { kind: StmtKind::Skip(id), span });
                 }
                 StmtKind::Report(report, value) => {
@@ -424,16 +429,11 @@ impl Checker<'_> {
                         cond
                     }
                 },
-                NodeKind::Draw(function, _) => {
-                    self.program.draws += 1;
-                    self.build(NodeKind::Draw(*function, DrawId(self.program.draws - 1)), span)?
-                }
+                NodeKind::Draw(function, _) => self.draw(*function, span)?,
                 NodeKind::Reduce(function, args, reduction) => {
                     let to = callee.reductions[reduction.index()].to;
-                    let new = ReductionId(self.program.reductions.len() as u32);
-                    self.program.reductions.push(Reduction { to, phase: 0, span });
                     let args = args.iter().map(|arg| map[arg]).collect();
-                    self.build(NodeKind::Reduce(*function, args, new), span)?
+                    self.reduce(*function, args, Some(to), span)?
                 }
                 other => {
                     let kind = super::expressions::remap(other, &|operand| map[&operand]);

@@ -162,7 +162,9 @@ impl Checker<'_> {
             None if self.library.find(FileKind::Schedule, name).is_some() => {
                 format!("it is a schedule: make the value a hyper, and attach it: `--schedule lr={name}(...)`")
             }
-            None => format!("a rule is found beside this file, as `{name}.opt`, or among the shipped ones: `updraft list`"),
+            None => {
+                format!("a rule is found beside this file, as `{name}.opt`, or among the shipped ones: `updraft list`")
+            }
         };
         Broken { message: format!("no optimizer and no fragment is called `{name}`"), help }
     }
@@ -177,9 +179,9 @@ fn has_errors(file: &SourceFile, found: &[Diagnostic]) -> Broken {
         let (message, help) = (one.message.clone(), one.help.clone().unwrap_or_default());
         return Broken { message, help };
     }
-    let (message, line) = errors.first().map_or((String::new(), 1), |first| {
-        (first.message.clone(), file.line_column(first.primary.span.start).0)
-    });
+    let (message, line) = errors
+        .first()
+        .map_or((String::new(), 1), |first| (first.message.clone(), file.line_column(first.primary.span.start).0));
     let message = match errors.len() {
         1 => format!("`{}` has an error in line {line}: {message}", file.name()),
         n => format!("`{}` has {n} errors, the first in line {line}: {message}", file.name()),

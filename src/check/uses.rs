@@ -54,20 +54,16 @@ impl Checker<'_> {
         self.pending.pop()
     }
 
-    fn used_rule(
-        &mut self,
-        span: Span,
-        rule: &Ident,
-        alias: Option<&Ident>,
-        bound: &[(Ident, Expr)],
-    ) -> Option<()> {
+    fn used_rule(&mut self, span: Span, rule: &Ident, alias: Option<&Ident>, bound: &[(Ident, Expr)]) -> Option<()> {
         if self.too_many_operations {
             return None;
         }
         if self.program.kind == FileKind::Schedule {
             let help = format!("a schedule calls another: `{}(at = s)`", rule.text);
             self.report(
-                Diagnostic::new(Code::NotAllowedHere, span, "a schedule does not use rules").label("a `use`").help(help),
+                Diagnostic::new(Code::NotAllowedHere, span, "a schedule does not use rules")
+                    .label("a `use`")
+                    .help(help),
             );
             return None;
         }
@@ -262,8 +258,7 @@ impl Checker<'_> {
     /// Two `use`s want a hyper of the same name, which this file does not declare.
     fn added_again(&mut self, rule: &Ident, again: &[(&Hyper, HyperId)], bindings: &Bindings) {
         let names = list_of(again.iter().map(|(hyper, _)| &*hyper.name));
-        let (each, are, one) =
-            if again.len() == 1 { ("it", "is", "a hyper") } else { ("them", "are", "hypers") };
+        let (each, are, one) = if again.len() == 1 { ("it", "is", "a hyper") } else { ("them", "are", "hypers") };
         let message = format!("{names} {are} {one} of two rules that are used here, and not of this file");
         let lines: Vec<String> = again.iter().map(|(_, id)| format!("`{}`", self.declaration_of(*id))).collect();
         let first = self.used.hypers[&again[0].1].clone();
@@ -383,9 +378,8 @@ impl Checker<'_> {
                 self.needed_by(callee, *id, given, &format!("in the default of `{}`", hyper.name))?;
                 let name = &bindings.name.clone();
                 HyperDefault::Number(self.within_use(name, span, |this| {
-                    let id = this.at(Place::HyperDefault, |this| {
-                        this.copy(callee, *id, &bindings.settled_hypers(), bindings)
-                    })?;
+                    let id = this
+                        .at(Place::HyperDefault, |this| this.copy(callee, *id, &bindings.settled_hypers(), bindings))?;
                     this.is_not_larger(id, hyper.extent, &format!("the default of `{}`", hyper.name), span)?;
                     this.count(id, span).then_some(id)
                 })?)
@@ -429,13 +423,7 @@ impl Checker<'_> {
     }
 
     /// Reports a hyper that is given a value which is not known where the other file needs it.
-    fn needed_by(
-        &mut self,
-        callee: &Program,
-        root: ExprId,
-        given: &BTreeMap<usize, Given>,
-        place: &str,
-    ) -> Option<()> {
+    fn needed_by(&mut self, callee: &Program, root: ExprId, given: &BTreeMap<usize, Given>, place: &str) -> Option<()> {
         let mut pending = vec![root];
         while let Some(root) = pending.pop() {
             for id in callee.postorder(root) {
@@ -450,8 +438,7 @@ impl Checker<'_> {
                 let Some(unsettled) = given.get(&hyper.index()).filter(|given| given.settled.is_none()) else {
                     continue;
                 };
-                let message =
-                    format!("`{}` needs `{}` {place}", callee.name, callee.hypers[hyper.index()].name);
+                let message = format!("`{}` needs `{}` {place}", callee.name, callee.hypers[hyper.index()].name);
                 self.report(
                     Diagnostic::new(Code::NotAllowedHere, unsettled.span, message)
                         .label("is known in a step only")
@@ -543,7 +530,8 @@ impl Checker<'_> {
             format!("input {}{}{equals}{default}", input.name, per(input.extent))
         };
         let its_line = line(input, &its_default);
-        let message = format!("`{}` is `{its_line}` in `{}`, not `{}`", input.name, callee.name, line(mine, &my_default));
+        let message =
+            format!("`{}` is `{its_line}` in `{}`, not `{}`", input.name, callee.name, line(mine, &my_default));
         self.report(
             Diagnostic::new(Code::DuplicateName, span, message)
                 .label("would share the input")
@@ -599,7 +587,7 @@ impl Checker<'_> {
     fn views_of_used(&mut self, callee: &Program, bindings: &Bindings) -> Option<()> {
         for view in &callee.views {
             self.expanded(bindings.call)?;
-            let value = self.copy_whole(callee, view.value, bindings)?;
+            let value = self.at(Place::View, |this| this.copy_whole(callee, view.value, bindings))?;
             let name = format!("{}.{}", bindings.name, view.name).into();
             self.program.views.push(View { name, value, span: bindings.call, ..view.clone() });
         }
@@ -611,7 +599,8 @@ impl Checker<'_> {
         if self.used.broken {
             return;
         }
-        let used = self.used.names.keys().filter_map(|used| Some((used, name.strip_prefix(&**used)?.strip_prefix('.')?)));
+        let used =
+            self.used.names.keys().filter_map(|used| Some((used, name.strip_prefix(&**used)?.strip_prefix('.')?)));
         let Some((used, own)) = used.max_by_key(|(used, _)| used.len()).map(|(a, b)| (a.clone(), b)) else {
             let candidates = self.scopes.names(|symbol| matches!(symbol, Symbol::State(_) | Symbol::Local(_)));
             let help = match did_you_mean(name, candidates.into_iter().filter(|name| name.contains('.'))) {
