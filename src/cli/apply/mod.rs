@@ -268,8 +268,11 @@ fn take_step(optimizer: &mut Optimizer, params: &mut Params<'_>, inputs: &[Input
         tensors = tensors.into_iter().map(|tensor| tensor.input(name, value)).collect();
     }
     optimizer.step(&mut tensors)?;
-    // Nothing is completed by a step that is skipped.
-    for input in inputs.iter().filter(|_| !optimizer.last_skipped()) {
+    if optimizer.last_skipped() {
+        // Nothing has been completed that schedules could have observed.
+        return Ok(());
+    }
+    for input in inputs {
         if let Some(value) = input.at(step) {
             optimizer.observe(&input.name, value);
         }

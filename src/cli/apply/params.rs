@@ -5,7 +5,7 @@ use super::error::{ApplyError, Stacked};
 use super::inputs::{Input, Values};
 use crate::cli::Failure;
 use crate::runtime::{Element, in_order};
-use crate::Tensor;
+use crate::{Optimizer, Tensor};
 use ndarray::{ArrayD, Axis, ShapeError};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -208,16 +208,20 @@ impl<'a> Params<'a> {
         file(self.tensors.iter().map(|param| (param, shape(param), param.trace.as_slice())), None)
     }
 
-    /// The file of something else that every stepped parameter has.
-    pub(super) fn derived(
-        &self,
-        mut of: impl FnMut(&Param<'a>, &Stepped) -> Result<Vec<u8>, Failure>,
-    ) -> Result<Vec<u8>, Failure> {
+    /// The file of a view of every stepped parameter.
+    pub(super) fn view(&self, optimizer: &mut Optimizer, view: &str) -> Result<Vec<u8>, Failure> {
         let mut all = Vec::new();
         for param in &self.tensors {
-            if let Some(stepped) = &param.stepped {
-                all.push((param, of(param, stepped)?));
+            let Some(stepped) = &param.stepped else { continue };
+            let tensor = param.name.as_str();
+            if optimizer.steps(tensor) == 0 {
+                return Err(ApplyError::NothingToView { view: view.to_string(), tensor: tensor.to_string() }.into());
             }
+            let bytes = match stepped {
+                Stepped::F32(arrays) => f32_bytes(&optimizer.view(view, tensor, &arrays.param.view())?),
+                Stepped::F64(_) => vec![],
+            };
+            all.push((param, bytes));
         }
         file(all.iter().map(|(param, bytes)| (*param, param.view.shape().to_vec(), bytes.as_slice())), None)
     }
