@@ -1,6 +1,6 @@
 //! What a rule does beside its update: steps that are not taken, numbers for the host, tensors on demand.
 
-use super::program::{FileKind, Report, ReportId, Stmt, StmtKind, Var, View};
+use super::program::{FileKind, Report, ReportId, Stmt, StmtKind, View};
 use super::{Checker, Place};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::source::Span;
@@ -25,7 +25,7 @@ impl Checker<'_> {
         self.is_rule("skip", span)?;
         let id = self.condition(cond);
         let text = self.text(cond).to_string();
-        self.skip_stands_here(span, &text)?;
+        self.may_skip(span, &text)?;
         let id = id?;
         let extent = self.node(id).extent;
         if !extent.is_scalar() {
@@ -41,15 +41,8 @@ impl Checker<'_> {
         self.count(id, span).then_some(Stmt { kind: StmtKind::Skip(id), span })
     }
 
-    /// Notes that a statement changes a variable.
-    pub(super) fn changes(&mut self, var: Var, span: Span) {
-        if matches!(var, Var::Param | Var::State(_)) {
-            self.changed = self.changed.or(Some(span));
-        }
-    }
-
-    /// Whether a step may be skipped here, by the condition of that text. `None`: an error has been reported.
-    pub(super) fn skip_stands_here(&mut self, span: Span, cond: &str) -> Option<()> {
+    /// Reports a `skip` where a step cannot be skipped. `cond`: its condition as written.
+    pub(super) fn may_skip(&mut self, span: Span, cond: &str) -> Option<()> {
         if let Some(changed) = self.changed {
             self.report(
                 Diagnostic::new(Code::MisplacedStatement, span, "a step is skipped before it has changed anything")
@@ -128,7 +121,7 @@ impl Checker<'_> {
     }
 
     /// Reports a statement in a block that only the top level has.
-    fn is_at_top(&mut self, what: &str, span: Span, before: &str, then: &str) {
+    pub(super) fn is_at_top(&mut self, what: &str, span: Span, before: &str, then: &str) {
         let Some((_, around)) = self.around.last().copied() else { return };
         let message = format!("a `{what}` does not depend on conditions: it stands outside of blocks");
         self.report(

@@ -332,10 +332,12 @@ impl Checker<'_> {
                     let id = self.copy_whole(callee, *value, bindings)?;
                     let var = bindings.var(*var);
                     let name = Ident { text: self.program.var_name(var).into(), span };
-                    self.changes(var, span);
-                    self.assigned_extent(var, &name, id, Err(span))?;
-                    self.assigned_when(var, id);
+                    self.assigned_extent(var, &name, id, None)?;
                     let id = self.as_elements_see_it(id, self.program.var_extent(var));
+                    if matches!(var, Var::Param | Var::State(_)) {
+                        self.changed = self.changed.or(Some(span));
+                    }
+                    self.assigned_when(var, id);
                     expanded.push(Stmt { kind: StmtKind::Assign(var, id), span });
                 }
                 StmtKind::If(kind, then, otherwise) => {
@@ -344,6 +346,12 @@ impl Checker<'_> {
                         IfKind::Plan(id) => callee.conditions[id.index()].cond,
                     };
                     let cond = self.copy_whole(callee, cond, bindings)?;
+                    // What is given decides it once and for all: the other block does not come in.
+                    if let Some(holds) = self.constant(cond) {
+                        let taken = if holds { then } else { otherwise };
+                        expanded.extend(self.expand(callee, taken, false, bindings)?);
+                        continue;
+                    }
                     self.stands_in_few_conditions(span)?;
                     let mut whole = true;
                     let stmt = self.blocks(Some(cond), span, span, &mut |this, holds| {
@@ -355,7 +363,8 @@ impl Checker<'_> {
                 }
                 StmtKind::Skip(cond) => {
                     let id = self.copy_whole(callee, *cond, bindings)?;
-                    self.skip_stands_here(span, "...")?;
+                    self.may_skip(span, "...")?;
+                    self.is_scalar(id, "a step is one of a whole tensor, but the condition of its `skip`", span)?;
                     expanded.push(Stmt { kind: StmtKind::Skip(id), span });
                 }
                 StmtKind::Report(report, value) => {
@@ -363,6 +372,8 @@ impl Checker<'_> {
                     let old = &callee.reports[report.index()];
                     let name = format!("{}.{}", bindings.name, old.name).into();
                     let extent = self.node(id).extent;
+                    self.is_at_top("report", span, "let x = ...", "report NAME = x");
+                    self.is_scalar(id, &format!("the report `{}` is one number, but its value", old.name), span)?;
                     let new = ReportId(self.program.reports.len() as u32);
                     self.program.reports.push(Report { name, doc: old.doc.clone(), extent, span });
                     expanded.push(Stmt { kind: StmtKind::Report(new, id), span });
@@ -370,6 +381,27 @@ impl Checker<'_> {
             }
         }
         Some(expanded)
+    }
+
+    /// Reports a value that is larger here than the other file meant it to be.
+    fn is_scalar(&mut self, value: ExprId, what: &str, span: Span) -> Option<()> {
+        let extent = self.node(value).extent;
+        if extent.is_scalar() {
+            return Some(());
+        }
+        self.report(Diagnostic::new(Code::ExtentGrows, span, format!("{what} is per {}", extent.name())));
+        None
+    }
+
+    /// The outcome of a condition that is made of numbers.
+    fn constant(&mut self, cond: ExprId) -> Option<bool> {
+        if !self.is_settled(cond) || self.depends_on_hypers(cond) {
+            return None;
+        }
+        match self.evaluate_at_defaults(cond) {
+            Known::Condition(outcome) => outcome,
+            Known::Number(..) => None,
+        }
     }
 
     /// A whole expression of the other file, counted.
@@ -429,6 +461,10 @@ impl Checker<'_> {
                         cond
                     }
                 },
+                NodeKind::If(cond, then, otherwise) if self.constant(map[cond]).is_some() => {
+                    let arm = if self.constant(map[cond]) == Some(true) { then } else { otherwise };
+                    self.build(NodeKind::Own(map[arm]), span)?
+                }
                 NodeKind::Draw(function, _) => self.draw(*function, span)?,
                 NodeKind::Reduce(function, args, reduction) => {
                     let to = callee.reductions[reduction.index()].to;

@@ -281,6 +281,10 @@ impl Checker<'_> {
         if self.named_elsewhere(name, span) {
             return;
         }
+        // It may be a hyper that a `use` would have added.
+        if self.used.broken && self.place == Place::Statement {
+            return;
+        }
         // What may stand here, so that who follows the advice is not told off for it.
         let place = self.place;
         let is_schedule = self.program.kind == FileKind::Schedule;

@@ -663,8 +663,10 @@ impl Checker<'_> {
                 self.build(NodeKind::Binary(op, old, value_id), span)?
             }
         };
-        self.changes(var, span);
-        self.assigned_extent(var, name, value_id, Ok(value))?;
+        if matches!(var, Var::Param | Var::State(_)) {
+            self.changed = self.changed.or(Some(span));
+        }
+        self.assigned_extent(var, name, value_id, Some(value))?;
         if !self.count(whole, span) {
             return None;
         }
@@ -740,15 +742,9 @@ impl Checker<'_> {
         None
     }
 
-    /// Neither the value nor a condition around the assignment may be of larger extent than the variable. `written`: the
-    /// value's expression, or where it comes from if it is another file's.
-    pub(super) fn assigned_extent(
-        &mut self,
-        var: Var,
-        name: &Ident,
-        value: ExprId,
-        written: Result<&Expr, Span>,
-    ) -> Option<()> {
+    /// Neither the value nor a condition around the assignment may be of larger extent than the variable.
+    /// `expr`: the value, if it stands in this file.
+    pub(super) fn assigned_extent(&mut self, var: Var, name: &Ident, value: ExprId, expr: Option<&Expr>) -> Option<()> {
         let target = self.program.var_extent(var);
         let extent = self.node(value).extent;
         let declared = match var {
@@ -762,19 +758,13 @@ impl Checker<'_> {
             (_, extent) => format!("declare it `let {} per {} = ...`", name.text, extent.name()),
         };
         if !extent.fits_in(target) {
-            let message = format!(
-                "`{}` is per {}, but {} is per {}",
-                name.text,
-                target.name(),
-                written.map_or_else(|_| "this value".to_string(), |expr| self.named(expr)),
-                extent.name()
-            );
-            let help = match written.ok().and_then(|expr| self.reduced(value, target, expr)) {
+            let named = expr.map_or("this value".to_string(), |expr| self.named(expr));
+            let message = format!("`{}` is per {}, but {named} is per {}", name.text, target.name(), extent.name());
+            let help = match expr.and_then(|expr| self.reduced(value, target, expr)) {
                 Some(reduced) => format!("did you mean `{reduced}`? Or {}", wider(extent)),
                 None => wider(extent),
             };
-            let span = written.map_or_else(|span| span, |expr| expr.span);
-            let mut diagnostic = Diagnostic::new(Code::ExtentGrows, span, message)
+            let mut diagnostic = Diagnostic::new(Code::ExtentGrows, expr.map_or(name.span, |expr| expr.span), message)
                 .label(format!("differs per {}", extent.name()))
                 .help(help);
             if let Some(declared) = declared {

@@ -103,8 +103,11 @@ fn unused_declarations(program: &Program, uses: &Uses, parsed: &Parsed, found: &
         }
         let var = Var::State(StateId(index as u32));
         let name = &state.name;
+        let of_parameter = |id: &ExprId| program.node(*id).kind == NodeKind::Read(Var::Param);
         found.push(match (read.contains(&var), assigned.contains(&var)) {
             (true, true) => continue,
+            // What the parameter was at first no hyper can say.
+            (true, false) if program.postorder(state.init).iter().any(of_parameter) => continue,
             (true, false) => {
                 let message = format!("the state `{name}` is read, but never assigned");
                 Diagnostic::new(Code::StateNeverUpdated, state.span, message)

@@ -1,7 +1,7 @@
 //! From a syntax tree to a [`Program`]: the only stage that rejects a rule.
 //!
 //! Comes in: [`Parsed`]. Goes out: [`Checked`], a program in which every name is an id, every value has its extent, and
-//! every `def` is inlined, with the lints; or every error of the file, those of the parser among them. A program that
+//! every `def` and every `use` is inlined, with the lints; or every error of the file, those of the parser among them. A program that
 //! comes out of here can be lowered, planned and compiled without failing. Nothing here knows types of numbers,
 //! rounding or memory.
 //!

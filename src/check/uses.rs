@@ -80,7 +80,7 @@ impl Checker<'_> {
             return None;
         }
         self.uses.used.insert(span);
-        let mut given = self.given_to_used(&callee, rule, &name.text, bound);
+        let given = self.given_to_used(&callee, rule, &name.text, bound);
         let mut bindings = Bindings {
             name: name.text.clone(),
             step: None,
@@ -91,16 +91,17 @@ impl Checker<'_> {
             locals: BTreeMap::new(),
             call: span,
         };
-        let added = self.hypers_of_used(&callee, rule, &mut given.0, &mut bindings);
-        (given.1 && added).then_some(())?;
+        let (given, right) = given;
+        let added = self.hypers_of_used(&callee, rule, &given, right, &mut bindings);
+        (right && added).then_some(())?;
         self.within_use(&name.text, span, |this| {
-            this.inputs_of_used(&callee, &mut bindings)?;
-            this.states_of_used(&callee, &given.0, &mut bindings)?;
-            this.needed_by_requires(&callee, &given.0)?;
+            this.inputs_of_used(&callee, &given, &mut bindings)?;
+            this.states_of_used(&callee, &given, &mut bindings)?;
+            this.needed_by_requires(&callee, &given)?;
             this.requires_of(&callee, &bindings)?;
             let body = this.expand(&callee, &callee.body, true, &mut bindings)?;
             this.pending.extend(body);
-            this.views_of_used(&callee, &bindings)
+            this.views_of_used(&callee, &given, &bindings)
         })
     }
 
@@ -218,7 +219,8 @@ impl Checker<'_> {
         &mut self,
         callee: &Program,
         rule: &Ident,
-        given: &mut BTreeMap<usize, Given>,
+        given: &BTreeMap<usize, Given>,
+        all_given: bool,
         bindings: &mut Bindings,
     ) -> bool {
         let mut right = true;
@@ -249,7 +251,8 @@ impl Checker<'_> {
             bindings.hypers.push(value.unwrap_or(Bound::Mode(Vec::new())));
             bindings.settled.push(settled);
         }
-        if !again.is_empty() {
+        // A mistake in what is given may be why they are not bound.
+        if !again.is_empty() && all_given {
             self.added_again(rule, &again, bindings);
         }
         right && again.is_empty()
@@ -258,14 +261,15 @@ impl Checker<'_> {
     /// Two `use`s want a hyper of the same name, which this file does not declare.
     fn added_again(&mut self, rule: &Ident, again: &[(&Hyper, HyperId)], bindings: &Bindings) {
         let names = list_of(again.iter().map(|(hyper, _)| &*hyper.name));
-        let (each, are, one) = if again.len() == 1 { ("it", "is", "a hyper") } else { ("them", "are", "hypers") };
-        let message = format!("{names} {are} {one} of two rules that are used here, and not of this file");
+        let (each, are) = if again.len() == 1 { ("it", "is a hyper") } else { ("them", "are hypers") };
+        let (first, name) = (self.used.hypers[&again[0].1].clone(), &bindings.name);
+        let message = format!("{names} {are} of both `{first}` and `{name}`, and not declared here");
         let lines: Vec<String> = again.iter().map(|(_, id)| format!("`{}`", self.declaration_of(*id))).collect();
-        let first = self.used.hypers[&again[0].1].clone();
+        let alias = if *name == rule.text { String::new() } else { format!(" as {name}") };
         let mut diagnostic = Diagnostic::new(Code::DuplicateName, bindings.call, message)
             .label(format!("would share {each} with `{first}`"))
             .help(format!(
-                "to share {each}, declare {each} above: {}; or bind {each}: `use {}({} = ...)`",
+                "to share {each}, declare {each} above: {}; or bind {each}: `use {}{alias}({} = ...)`",
                 lines.join(", "),
                 rule.text,
                 again[0].0.name
@@ -455,12 +459,18 @@ impl Checker<'_> {
     }
 
     /// The inputs of the other file are this file's, if it has them, and else become its.
-    fn inputs_of_used(&mut self, callee: &Program, bindings: &mut Bindings) -> Option<()> {
+    fn inputs_of_used(
+        &mut self,
+        callee: &Program,
+        given: &BTreeMap<usize, Given>,
+        bindings: &mut Bindings,
+    ) -> Option<()> {
         let span = bindings.call;
         for input in &callee.inputs {
             self.expanded(span)?;
             let default = match input.default {
                 Some(id) => {
+                    self.needed_by(callee, id, given, &format!("in the default of the input `{}`", input.name))?;
                     let settled = bindings.settled_hypers();
                     let id = self.at(Place::InputDefault, |this| this.copy(callee, id, &settled, bindings))?;
                     self.is_not_larger(id, input.extent, &format!("the default of `{}`", input.name), span)?;
@@ -549,11 +559,6 @@ impl Checker<'_> {
     ) -> Option<()> {
         let span = bindings.call;
         let settled = bindings.settled_hypers();
-        for input in &callee.inputs {
-            if let Some(default) = input.default {
-                self.needed_by(callee, default, given, &format!("in the default of the input `{}`", input.name))?;
-            }
-        }
         for state in &callee.states {
             self.expanded(span)?;
             self.needed_by(callee, state.init, given, &format!("in the first value of `{}`", state.name))?;
@@ -584,10 +589,14 @@ impl Checker<'_> {
         None
     }
 
-    fn views_of_used(&mut self, callee: &Program, bindings: &Bindings) -> Option<()> {
+    fn views_of_used(&mut self, callee: &Program, given: &BTreeMap<usize, Given>, bindings: &Bindings) -> Option<()> {
+        let settled = bindings.settled_hypers();
         for view in &callee.views {
             self.expanded(bindings.call)?;
-            let value = self.at(Place::View, |this| this.copy_whole(callee, view.value, bindings))?;
+            self.is_at_top("view", bindings.call, "state x = ...", "view NAME = x");
+            self.needed_by(callee, view.value, given, &format!("in the view `{}`", view.name))?;
+            let value = self.at(Place::View, |this| this.copy(callee, view.value, &settled, bindings))?;
+            self.count(value, bindings.call).then_some(())?;
             let name = format!("{}.{}", bindings.name, view.name).into();
             self.program.views.push(View { name, value, span: bindings.call, ..view.clone() });
         }

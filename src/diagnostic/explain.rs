@@ -138,8 +138,8 @@ impl Code {
                 "This is part of the language, but this version of the compiler does not have it yet. It has hypers, flags, \
                  states, inputs, reductions, random numbers, `if`, `def`, `old`, `require`, `skip`, `report` and `view`, every \
                  function of scalars, and all but `cbrt tanh sigmoid` and powers that are not whole numbers per element; \
-                 schedules, and modes, lists and `given` in scalar code. It does not have fragments, `use`, or states that are \
-                 stored in another type than the parameter (`as bf16`).",
+                 schedules, and modes, lists and `given` in scalar code. It does not have states that are stored in another \
+                 type than the parameter (`as bf16`).",
                 Some(
                     "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m as bf16 = 0\nm = 0.9*m + g\np -= lr * m\n",
                 ),

@@ -10,7 +10,7 @@ use super::sweep::{HostArrays, Room, SweepRun, TypedRoom};
 use super::tensor::{Erase, Given};
 use super::threads::Threads;
 use super::uniforms::UniformValues;
-use crate::check::program::{Extent, Program};
+use crate::check::program::Extent;
 use crate::ir::random::Key;
 use crate::ir::region::{Level, Region};
 use crate::ir::step::Reduced;
@@ -247,9 +247,6 @@ impl Phase<'_> {
             let x = operand(&part.scalars, fold.output, &values.registers);
             totals.whole.add_value(self.index(fold.reduced, slot), fold.fold, x);
         }
-        if plan.ends_in_part() {
-            report(plan, &part.scalars, &values.registers, self.shared.rule.program(), own);
-        }
         let (Some(sweep), Some(arrays)) = (&part.sweep, arrays) else { return };
         let draws = sweep.streams.iter().any(|stream| matches!(stream, StreamOf::Draw(..)));
         let run = SweepRun::<T> {
@@ -295,15 +292,11 @@ impl Phase<'_> {
         } else {
             &work.end.registers
         };
-        report(&work.plan, region, registers, self.shared.rule.program(), own);
-    }
-}
-
-/// Keeps the reports per tensor.
-fn report(plan: &Compiled, region: &Region, registers: &[Scalar], program: &Program, own: &mut Own) {
-    for (id, output) in plan.facts().reports.iter().zip(plan.reports(region)) {
-        if let (Extent::Tensor, Scalar::F64(x)) = (program.reports[id.index()].extent, registers[output.index()]) {
-            own.reports[id.index()] = Some(x);
+        for (id, output) in work.plan.reports() {
+            let extent = self.shared.rule.program().reports[id.index()].extent;
+            if let (Extent::Tensor, Scalar::F64(x)) = (extent, registers[output.index()]) {
+                own.reports[id.index()] = Some(x);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The plans that an optimizer has compiled.
 
-use crate::check::program::Program;
+use crate::check::program::{Program, ReportId};
 use crate::ir::region::Region;
 pub(crate) use crate::ir::region::outcomes;
 use crate::ir::step::{Array, Source};
@@ -71,17 +71,9 @@ impl Compiled {
         plan.parts.iter().map(|part| &part.scalars).chain(skip).chain([&plan.end])
     }
 
-    /// The reports, which come last among the outputs of the scalar code that ends the step: of that after the last part,
-    /// or of the only part's.
-    pub(super) fn reports<'a>(&self, region: &'a Region) -> &'a [Value] {
-        let n = self.plan.facts.reports.len();
-        region.outputs.len().checked_sub(n).map_or(&[], |first| &region.outputs[first..])
-    }
-
-    /// The index of the part whose scalar code has the reports and the stores of scalar states, if it is not that after
-    /// the last part.
-    pub(super) fn ends_in_part(&self) -> bool {
-        self.plan.parts.len() <= 1 && self.plan.skip.is_none()
+    /// The reports that are asked for, each with its output of the scalar code after the last part.
+    pub(super) fn reports(&self) -> impl Iterator<Item = (ReportId, Value)> {
+        self.plan.reports.iter().copied().zip(self.plan.end.outputs.iter().copied())
     }
 
     fn new(id: u64, plan: Plan, runners: Vec<Option<Runner>>) -> Compiled {

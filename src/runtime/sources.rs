@@ -6,6 +6,7 @@ use super::rule::Rule;
 use super::scopes::{Group, Own, Scope, Slot};
 use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, Program, ReportId, StateId};
 use crate::ir::region::Outside;
+use crate::ir::shape;
 use crate::ir::step::{Host, Reduced, Source};
 use crate::ir::{Arrays, Facts, Scalar, Scalars, Storage, eval_step, lower_init};
 
@@ -124,8 +125,8 @@ impl Sources<'_> {
             Source::T => self.t as f64,
             Source::Input(id) => self.input(id).unwrap_or(f64::NAN),
             Source::State(id) => self.state(id).unwrap_or_else(|| self.first_value(id)),
-            Source::Shape(shape) => shape.of(&self.slot.shape),
-            Source::Count(of, to) => self.slot.geometry.per(of, to) as f64,
+            Source::Shape(which) => which.of(&self.slot.shape),
+            Source::Count(of, to) => shape::per(of, to, &self.slot.shape) as f64,
             Source::Reduced(reduced) => match (self.scope(reduced), reduced) {
                 (Some(index), _) => self.results.values.get(index).copied().unwrap_or(f64::NAN),
                 (None, Reduced::Program(id)) => self.own.results[id.index()],
@@ -216,8 +217,7 @@ impl Outside for &Sources<'_> {
 
 /// The hypers of a group as the evaluator of steps takes them.
 pub(super) fn scalars_of(program: &Program, hypers: &Hypers, shape: &[usize]) -> Scalars {
-    let _ = shape;
-    let mut scalars = Scalars::default();
+    let mut scalars = Scalars { shape: Some(shape.to_vec()), ..Scalars::default() };
     for (index, hyper) in program.hypers.iter().enumerate() {
         let id = HyperId(index as u32);
         scalars.hypers.push(match hypers.value(index) {

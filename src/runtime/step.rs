@@ -17,7 +17,7 @@ use crate::check::program::{Extent, ReportId, StateId};
 use crate::ir::region::{Level, Region};
 use crate::ir::step::{Array, Reduced, Source};
 use crate::ir::{Facts, Outcome, Scalar};
-use crate::plan::Skip;
+use crate::plan::{Skip, phases};
 use crate::schedule::Driver;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -366,7 +366,7 @@ impl Optimizer {
             own.stores.clear();
             own.reports.fill(None);
         }
-        for phase in 0..self.rule.program().phases() {
+        for phase in 0..phases(self.rule.program(), self.host.facts(false)) {
             if self.skips(phase, tensors.tensors()) {
                 return true;
             }
@@ -463,27 +463,25 @@ impl Optimizer {
                     }
                     workers[0].totals.whole.add_value(place, fold.fold, x);
                 }
-                if plan.ends_in_part() {
-                    self.report(index, region, |prepared| &prepared.parts[i]);
-                }
             }
         }
     }
 
     /// Keeps the reports per model and group.
-    fn report(&mut self, prepared: usize, region: &Region, which: impl Fn(&Prepared) -> &Registers) {
-        let of = &self.scratch.prepared[prepared];
-        let reports = of.plan.facts().reports.iter().zip(of.plan.reports(region));
+    fn keep_reports(&mut self, prepared: usize) {
+        let Prepared { plan, end, key, .. } = &self.scratch.prepared[prepared];
+        let region = &plan.plan.end;
         let mut found = std::mem::take(&mut self.scratch.reports);
         found.clear();
-        found.extend(reports.filter_map(|(id, output)| match which(of).registers[output.index()] {
-            Scalar::F64(x) if region.level(*output) < Level::Tensor => Some((*id, x)),
+        found.extend(plan.reports().filter_map(|(id, output)| match end.registers[output.index()] {
+            Scalar::F64(x) if region.level(output) < Level::Tensor => Some((id, x)),
             _ => None,
         }));
+        let group = key.group as usize;
         for (id, x) in found.drain(..) {
             let scope = match self.rule.program().reports[id.index()].extent {
                 Extent::Model => &mut self.model,
-                Extent::Group => &mut self.groups[of.key.group as usize].scope,
+                Extent::Group => &mut self.groups[group].scope,
                 _ => continue,
             };
             scope.reports[id.index()] = Some(x);
@@ -569,16 +567,16 @@ impl Optimizer {
         for index in 0..self.scratch.used {
             let Prepared { plan, is_taken, .. } = &self.scratch.prepared[index];
             let plan = plan.clone();
-            if *is_taken && !plan.ends_in_part() {
+            if *is_taken && !plan.plan.end.is_empty() {
                 self.run_shared(index, &plan.plan.end, |prepared| &mut prepared.end, tensors.tensors());
-                self.report(index, &plan.plan.end, |prepared| &prepared.end);
+                self.keep_reports(index);
             }
         }
         let mut worker = self.worker();
         for k in 0..self.scratch.slots.len() {
             let (index, work) = (self.scratch.slots[k] as usize, self.scratch.work[k] as usize);
             let plan = &self.scratch.prepared[work].plan;
-            if plan.ends_in_part() || plan.plan.end.is_empty() || self.tensors[index].own.skipped {
+            if plan.plan.end.is_empty() || self.tensors[index].own.skipped {
                 continue;
             }
             let mut own = std::mem::take(&mut self.tensors[index].own);
