@@ -167,7 +167,9 @@ pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, 
             let reason = format!("a {kind} has the stages ast and program only, not {}: {because}", stage.name());
             Err(Error::Codegen { rule: rule.name().to_string(), reason })
         }
-        _ if !options.all => text(rule, stage, options, &optimizer.facts_of(&options.shape, options.storage, options.t)),
+        _ if !options.all => {
+            text(rule, stage, options, &optimizer.facts_of(&options.shape, options.storage, options.t))
+        }
         _ => {
             let mut seen: Vec<Facts> = Vec::new();
             let mut out = String::new();

@@ -4,8 +4,8 @@
 
 use super::list::{Kept, default_plan};
 use super::{Failure, indented, load_any, markdown_table, print};
-use crate::check::{expression_text, print_program};
 use crate::check::program::{Extent, HyperDefault};
+use crate::check::{expression_text, print_program};
 use crate::ir::Access;
 use crate::plan::Sweep;
 use crate::syntax::ast::{FileKind, Item, ItemKind};

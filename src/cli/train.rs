@@ -5,7 +5,7 @@
 
 use super::{Failure, count, load_rule, load_schedule, parse_schedule, parse_set, print, warn, wrap, write_files};
 use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, Weights, check, page, table, train};
-use crate::{Advance, Error, HyperValue, Optimizer, OptimizerBuilder, Schedule};
+use crate::{Advance, Error, HyperValue, Optimizer, Schedule};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -51,8 +51,8 @@ pub(super) struct Args {
     /// Skip steps whose gradients are not all finite
     #[arg(long)]
     skip_nonfinite: bool,
-    /// How many threads share the work of a step; any number gives the same losses
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// How many threads share the work of a step, 0 for all that the machine has; any number gives the same losses
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=1024))]
     threads: u32,
     /// Write a page with the curves of all rules
     #[arg(long, value_name = "FILE.html")]
@@ -172,18 +172,17 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
         for (hyper, schedule) in &schedules {
             builder = builder.and_then(|builder| builder.schedule_every(hyper, schedule.clone(), args.advance));
         }
-        if args.skip_nonfinite {
-            builder = builder.map(OptimizerBuilder::skip_nonfinite);
-        }
         if let Some(decay) = args.ema {
             builder = builder.and_then(|builder| builder.average(decay));
         }
-        let builder = builder.map(|builder| builder.threads(args.threads as usize).seed(args.seed));
+        let (threads, skip) = (args.threads as usize, args.skip_nonfinite);
+        let builder = builder.map(|builder| builder.threads(threads).seed(args.seed).skip_nonfinite(skip));
         let optimizer = builder.and_then(|builder| builder.build());
         optimizers.push(optimizer.map_err(|error| match error {
             error @ (Error::HyperOutOfRange { .. } | Error::HyperKind { .. }) => {
                 Failure::Message(format!("{}: {error}", rule.name()))
             }
+            Error::HostOption { value, expected, .. } => Failure::Message(format!("--ema {value} is not {expected}")),
             error => error.into(),
         })?);
     }

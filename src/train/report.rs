@@ -75,7 +75,13 @@ pub fn notes(runs: &[Run]) -> Vec<String> {
     let skipped = runs.iter().filter(|run| run.skipped > 0);
     notes.extend(skipped.map(|run| {
         let (n, steps) = (run.skipped, run.losses.len());
-        format!("{} skipped {} of {} {}", run.rule, thousands(n), thousands(steps), if steps == 1 { "step" } else { "steps" })
+        format!(
+            "{} skipped {} of {} {}",
+            run.rule,
+            thousands(n),
+            thousands(steps),
+            if steps == 1 { "step" } else { "steps" }
+        )
     }));
     notes
 }

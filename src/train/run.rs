@@ -394,7 +394,8 @@ fn train_epoch(
         // What made the loss so is looked for before the step, which may spoil more.
         let not_finite =
             (!loss.is_finite()).then(|| diverged(epoch, step, Phase::Training, loss, network, buffers, run));
-        if let Some(diverged) = not_finite.as_ref().filter(|diverged| !matches!(diverged.place, Place::Activations(_))) {
+        if let Some(diverged) = not_finite.as_ref().filter(|diverged| !matches!(diverged.place, Place::Activations(_)))
+        {
             return Ok(Err(diverged.clone()));
         }
         backward(network, buffers);

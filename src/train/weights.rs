@@ -46,7 +46,7 @@ impl Weights {
                     Some(StateValues::F32(average)) => Some(average.to_vec()),
                     _ => None,
                 },
-                Weights::View(view) => Some(optimizer.view(view, name, &value.view())?),
+                Weights::View(view) => Some(optimizer.view(view, name, &value)?.into_iter().collect()),
             };
             others.push(shown);
         }

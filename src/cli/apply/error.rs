@@ -44,7 +44,7 @@ pub(in crate::cli) enum ApplyError {
     SameOutput { path: PathBuf, first: &'static str, second: &'static str },
     /// There is nothing to report.
     NoReports { rule: String },
-    /// No step was taken of any tensor.
+    /// A tensor was never in a step.
     NothingToView { view: String, tensor: String },
 }
 
@@ -176,7 +176,10 @@ impl fmt::Display for ApplyError {
                 write!(f, "{rule} has no reports: leave --report-out out, or write `report NAME = EXPR` in the rule")
             }
             ApplyError::NothingToView { view, tensor } => {
-                write!(f, "there is no `{view}` of `{tensor}`, because no step of it was taken: leave --view out")
+                write!(
+                    f,
+                    "there is no view `{view}` of `{tensor}`, because its gradient is for no step: leave --view out"
+                )
             }
         }
     }

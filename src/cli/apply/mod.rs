@@ -77,8 +77,8 @@ pub(super) struct Args {
     /// Compute what is written (strict), or regroup scalar factors and contract to fma (fast)
     #[arg(long, default_value = "fast", value_parser = super::emit::maths())]
     math: Math,
-    /// How many threads share the work; any number gives the same bits
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// How many threads share the work, 0 for all that the machine has; any number gives the same bits
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=1024))]
     threads: u32,
 }
 
@@ -136,9 +136,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         schedules.push(schedule.clone());
         builder = builder.schedule(hyper, schedule)?;
     }
-    if let Some(seed) = args.seed {
-        builder = builder.seed(seed);
-    }
+    builder = builder.seed(args.seed.or_else(|| seed_of(args.state.as_deref()?)).unwrap_or(0));
     for report in reports.iter().flat_map(Reports::names) {
         builder = builder.report(report)?;
     }
@@ -163,7 +161,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         take_step(&mut optimizer, &mut params, &inputs, step).map_err(|error| explained(error, args, step))?;
         skipped += usize::from(optimizer.last_skipped());
         if let Some(reports) = &mut reports {
-            reports.record(step + 1, &optimizer, &params)?;
+            reports.record(step + 1, &optimizer, &params);
         }
         if args.trace.is_some() {
             params.record(&args.params)?;
@@ -210,6 +208,13 @@ fn say_skipped(optimizer: &Optimizer, params: &Params<'_>, before: &[u64], skipp
     if more.len() > SHOWN {
         note(&format!("and so were steps of {}", count(more.len() - SHOWN, "other tensor")));
     }
+}
+
+/// The seed of a state. What is wrong with the file is found when it is loaded.
+fn seed_of(state: &Path) -> Option<u64> {
+    let bytes = std::fs::read(state).ok()?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+    header.metadata().as_ref()?.get("seed")?.parse().ok()
 }
 
 /// Better before the steps than after them.

@@ -5,7 +5,7 @@ use super::error::{ApplyError, Stacked};
 use super::inputs::{Input, Values};
 use crate::cli::Failure;
 use crate::runtime::{Element, in_order};
-use crate::{Optimizer, Tensor};
+use crate::{Error, Optimizer, Tensor};
 use ndarray::{ArrayD, Axis, ShapeError};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -212,15 +212,18 @@ impl<'a> Params<'a> {
     pub(super) fn view(&self, optimizer: &mut Optimizer, view: &str) -> Result<Vec<u8>, Failure> {
         let mut all = Vec::new();
         for param in &self.tensors {
-            let Some(stepped) = &param.stepped else { continue };
             let tensor = param.name.as_str();
-            if optimizer.steps(tensor) == 0 {
-                return Err(ApplyError::NothingToView { view: view.to_string(), tensor: tensor.to_string() }.into());
-            }
-            let bytes = match stepped {
-                Stepped::F32(arrays) => f32_bytes(&optimizer.view(view, tensor, &arrays.param.view())?),
-                Stepped::F64(_) => vec![],
+            let bytes = match &param.stepped {
+                None => continue,
+                Some(Stepped::F32(arrays)) => optimizer.view(view, tensor, &arrays.param).map(|it| f32_bytes(&it)),
+                Some(Stepped::F64(arrays)) => optimizer.view(view, tensor, &arrays.param).map(|it| f64_bytes(&it)),
             };
+            let bytes = bytes.map_err(|error| match error {
+                Error::UnknownTensor { tensor, .. } => {
+                    ApplyError::NothingToView { view: view.to_string(), tensor }.into()
+                }
+                error => Failure::from(error),
+            })?;
             all.push((param, bytes));
         }
         file(all.iter().map(|(param, bytes)| (*param, param.view.shape().to_vec(), bytes.as_slice())), None)
@@ -349,7 +352,9 @@ impl InputOf<'_> {
             Dtype::F32 => f32s(&[view.shape().iter().product()], view.data())
                 .ok()
                 .map(|values| values.iter().map(|x| f64::from(*x)).collect()),
-            Dtype::F64 => f64s(&[view.shape().iter().product()], view.data()).ok().map(|values| values.into_iter().collect()),
+            Dtype::F64 => {
+                f64s(&[view.shape().iter().product()], view.data()).ok().map(|values| values.into_iter().collect())
+            }
             _ => None,
         };
         match (values, view.shape()) {

@@ -4,7 +4,7 @@ use super::error::ApplyError;
 use super::params::Params;
 use crate::check::number_text;
 use crate::check::program::Extent;
-use crate::cli::{Failure, quoted};
+use crate::cli::quoted;
 use crate::{Optimizer, Rule};
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ impl Reports {
     }
 
     /// Takes what has been reported in a step. One that was skipped, or reported nothing, leaves no line.
-    pub(super) fn record(&mut self, step: usize, optimizer: &Optimizer, params: &Params<'_>) -> Result<(), Failure> {
+    pub(super) fn record(&mut self, step: usize, optimizer: &Optimizer, params: &Params<'_>) {
         let Reports { reports, text } = self;
         let mut line = |report: &str, tensor: &str, value: Option<f64>| {
             if let Some(value) = value {
@@ -39,15 +39,14 @@ impl Reports {
         };
         for (report, extent) in &*reports {
             match extent {
-                Extent::Model => line(report, "", optimizer.report(report)?),
+                Extent::Model => line(report, "", optimizer.report(report)),
                 _ => {
                     for tensor in params.stepped() {
-                        line(report, tensor, optimizer.report_of(report, tensor)?);
+                        line(report, tensor, optimizer.report_of(report, tensor));
                     }
                 }
             }
         }
-        Ok(())
     }
 
     pub(super) fn text(self) -> String {
