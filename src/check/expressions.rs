@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// The largest literal exponent that is multiplied out.
 const MAX_POWER: f64 = 64.0;
 
-/// About how many operations a function is that elements compute by a polynomial.
-const POLYNOMIAL: u64 = 100;
+/// The most operations that a function is that elements compute by a polynomial.
+const POLYNOMIAL: u64 = 210;
 
 impl Checker<'_> {
     pub(super) fn node(&self, id: ExprId) -> &Node {

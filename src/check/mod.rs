@@ -32,8 +32,8 @@ use crate::source::Span;
 use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
 use names::Scopes;
-use program::{ConditionId, Extent, Node};
 use others::{Callees, Named};
+use program::{ConditionId, Extent, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
