@@ -305,6 +305,7 @@ impl Region {
             Some(if binding < least { format!("({text})") } else { text })
         };
         let op = match self.insts.get(v.index())? {
+            ScalarInst::Source(Source::Reduced(_) | Source::Counted(_) | Source::Count(..)) => return None,
             ScalarInst::Source(from) => {
                 let text = self.sources.iter().find(|(source, _)| source == from).map(|(_, text)| text)?;
                 return Some((text.rsplit(' ').next().unwrap_or(text).to_string(), 3));

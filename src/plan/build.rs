@@ -44,7 +44,8 @@ pub(super) fn build(step: &Step, placed: Placed) -> Plan {
         }
     }
     let reports: Vec<Value> = build.stored(|target| matches!(target, Target::Report(_)));
-    let alone = parts.len() <= 1 && skip.is_none() && reports.is_empty();
+    let reduces = step.insts.iter().any(|inst| matches!(inst, StepInst::Reduce(..)));
+    let alone = parts.len() <= 1 && skip.is_none() && reports.is_empty() && !reduces;
     let mut end = build.region(Vec::new(), false);
     if !alone {
         end = build.region(reports, true);

@@ -9,7 +9,7 @@ mod build;
 mod cut;
 mod place;
 
-use crate::check::program::{DrawId, ExprId, Extent, NodeKind, Program, ReportId};
+use crate::check::program::{DrawId, Extent, Program, ReportId};
 use crate::ir::region::Region;
 use crate::ir::step::{Array, Facts, Fold, Host, Reduced, Step};
 use crate::ir::{Access, Kernel};
@@ -31,8 +31,8 @@ pub struct Plan {
     pub parts: Vec<Part>,
     /// Whether the step is taken.
     pub skip: Option<Skip>,
-    /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part and
-    /// without a skip has it in that part's scalar code, and nothing here.
+    /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part,
+    /// without a skip and without a reduction, has it in that part's scalar code, and nothing here.
     pub end: Region,
     /// The reports that its outputs are.
     pub reports: Vec<ReportId>,
@@ -185,7 +185,7 @@ impl fmt::Display for Plan {
                 self.skip_text(f, |skip| skip.before == index)?;
                 scalars_text(f, &part.scalars)?;
                 for fold in &part.folds {
-                    let text = self.reduction_text(fold.reduced);
+                    let text = fold.reduced.text(&self.program);
                     writeln!(f, "fold {}, once a {}", text, fold.from.name())?;
                 }
                 if let Some(sweep) = &part.sweep {
@@ -194,7 +194,7 @@ impl fmt::Display for Plan {
             }
             for (reduced, shards_only) in self.all_reduced(phase) {
                 let when = if shards_only { "all-reduce over shards" } else { "all-reduce" };
-                writeln!(f, "{when} {}", self.reduction_text(reduced))?;
+                writeln!(f, "{when} {}", reduced.text(&self.program))?;
             }
         }
         self.skip_text(f, |skip| skip.before == self.parts.len())?;
@@ -227,16 +227,6 @@ impl Plan {
         all.sort_unstable();
         all.dedup();
         all
-    }
-
-    /// A reduction as the rule has it: `norm(g per model)`.
-    fn reduction_text(&self, reduced: Reduced) -> String {
-        let Reduced::Program(id) = reduced else { return "all(isfinite(g) per model)".to_string() };
-        let is_it = |kind: &NodeKind| matches!(kind, NodeKind::Reduce(_, _, own) if *own == id);
-        match self.program.nodes.iter().position(|node| is_it(&node.kind)) {
-            Some(index) => crate::check::expression_text(&self.program, ExprId(index as u32)),
-            None => reduced.text(),
-        }
     }
 
     fn skip_text(&self, f: &mut fmt::Formatter<'_>, is_here: impl Fn(&Skip) -> bool) -> fmt::Result {
@@ -272,7 +262,7 @@ impl Plan {
             writeln!(f, "  uniforms {}", sweep.kernel.uniforms.join(", "))?;
         }
         for fold in &sweep.folds {
-            writeln!(f, "  folds {}", self.reduction_text(fold.reduced))?;
+            writeln!(f, "  folds {}", fold.reduced.text(&self.program))?;
         }
         match sweep.over {
             Extent::Element => writeln!(f, "  {} bytes per element", sweep.kernel.bytes_per_element()),

@@ -77,7 +77,7 @@ impl Rule {
             let similar = did_you_mean(name, SHIPPED.iter().map(|(name, _)| *name)).map(str::to_string);
             return Err(Error::UnknownRule { rule: name.to_string(), similar });
         };
-        Ok(Rule::compile(SourceFile::new(format!("{name}.opt"), *text))?)
+        Ok(Rule::compile(SourceFile::shipped(format!("{name}.opt"), *text))?)
     }
 
     /// A shipped schedule or fragment, to look at.
