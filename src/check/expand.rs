@@ -372,7 +372,7 @@ impl Checker<'_> {
                     let old = &callee.reports[report.index()];
                     let name = format!("{}.{}", bindings.name, old.name).into();
                     let extent = self.node(id).extent;
-                    self.is_at_top("report", span, "let x = ...", "report NAME = x");
+                    self.is_at_top("report", span, "let x = ...", &old.name);
                     self.is_scalar(id, &format!("the report `{}` is one number, but its value", old.name), span)?;
                     let new = ReportId(self.program.reports.len() as u32);
                     self.program.reports.push(Report { name, doc: old.doc.clone(), extent, span });

@@ -151,7 +151,13 @@ impl Checker<'_> {
     }
 
     /// The extent after `per`.
-    fn extent(&mut self, per: Option<&Ident>, default: Extent, allowed: &[Extent], what: &str) -> Option<Extent> {
+    pub(super) fn extent(
+        &mut self,
+        per: Option<&Ident>,
+        default: Extent,
+        allowed: &[Extent],
+        what: &str,
+    ) -> Option<Extent> {
         if self.program.kind == FileKind::Schedule {
             if let Some(per) = per {
                 self.report(
@@ -421,7 +427,8 @@ impl Checker<'_> {
             self.declare(name, Symbol::Broken);
             return;
         };
-        self.grows(init_id, extent, init, &format!("the first value of `{}`", name.text), true);
+        let is_array = !self.node(init_id).extent.is_scalar();
+        self.grows(init_id, extent, init, &format!("the first value of `{}`", name.text), is_array);
         if self.program.states.len() >= MAX_STATES {
             self.too_many_names(name, "states", MAX_STATES);
             return;
