@@ -99,6 +99,20 @@ impl Extent {
         }
     }
 
+    /// Several of what there is one for.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Extent::Model => "models",
+            Extent::Group => "groups",
+            Extent::Tensor => "tensors",
+            Extent::Matrix => "matrices",
+            Extent::Row => "rows",
+            Extent::Col => "cols",
+            Extent::Unit => "units",
+            Extent::Element => "elements",
+        }
+    }
+
     /// Whether a value of this extent may be used where one of `other` is expected: `other` tells apart all that this does.
     pub fn fits_in(self, other: Extent) -> bool {
         use Extent::*;
