@@ -18,7 +18,6 @@ use std::sync::Arc;
 /// The largest literal exponent that is multiplied out.
 const MAX_POWER: f64 = 64.0;
 
-
 impl Checker<'_> {
     pub(super) fn node(&self, id: ExprId) -> &Node {
         &self.arena()[id.index()]
@@ -1125,12 +1124,12 @@ impl Checker<'_> {
             // sign, clamp and lerp are the longest.
             NodeKind::Call(function, args) => {
                 let is_array = args.iter().any(|arg| !self.node(*arg).extent.is_scalar());
-                // Of elements it is a polynomial.
-                if is_array && function.is_polynomial() { 32 } else { 4 }
+                // Of elements it is a polynomial; that of the sine is the longest.
+                if is_array && function.is_polynomial() { 210 } else { 4 }
             }
             NodeKind::Reduce(..) => 4,
-            // A generator of a few rounds, and what makes a number of its bits.
-            NodeKind::Draw(..) => 16,
+            // A generator of a few rounds, and what makes a number of its bits: a logarithm and a cosine at most.
+            NodeKind::Draw(..) => 100,
             NodeKind::Power(base, n) => {
                 let factors = self.factors(*base);
                 let n = u64::from(n.unsigned_abs());
