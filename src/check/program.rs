@@ -99,6 +99,20 @@ impl Extent {
         }
     }
 
+    /// Several of what there is one for.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Extent::Model => "models",
+            Extent::Group => "groups",
+            Extent::Tensor => "tensors",
+            Extent::Matrix => "matrices",
+            Extent::Row => "rows",
+            Extent::Col => "cols",
+            Extent::Unit => "units",
+            Extent::Element => "elements",
+        }
+    }
+
     /// Whether a value of this extent may be used where one of `other` is expected: `other` tells apart all that this does.
     pub fn fits_in(self, other: Extent) -> bool {
         use Extent::*;
@@ -665,7 +679,7 @@ impl Function {
         }
     }
 
-    /// Whether elements compute it by a polynomial of many operations: no instruction does.
+    /// Whether no instruction computes it: of elements it becomes a polynomial.
     pub fn is_polynomial(self) -> bool {
         matches!(
             self,

@@ -90,11 +90,9 @@ impl Kept {
     /// `8`, `rows + cols`, `4 + 2 units`.
     fn short(&self) -> String {
         let bytes = (self.bytes > 0 || self.smaller.is_empty()).then(|| self.bytes.to_string());
-        let smaller = self.smaller.iter().map(|(extent, n)| match (extent, n) {
-            (Extent::Matrix, 1) => "matrices".to_string(),
-            (Extent::Matrix, n) => format!("{n} matrices"),
-            (extent, 1) => format!("{}s", extent.name()),
-            (extent, n) => format!("{n} {}s", extent.name()),
+        let smaller = self.smaller.iter().map(|(extent, n)| match n {
+            1 => extent.plural().to_string(),
+            n => format!("{n} {}", extent.plural()),
         });
         bytes.into_iter().chain(smaller).collect::<Vec<_>>().join(" + ")
     }

@@ -316,7 +316,7 @@ impl Source {
             Source::Given(id) => format!("given {}", program.inputs[id.index()].name),
             Source::T => "t".to_string(),
             Source::Shape(shape) => shape.name().to_string(),
-            Source::Count(of, to) => format!("count of {} per {}", of.name(), to.name()),
+            Source::Count(of, to) => format!("{} per {}", of.plural(), to.name()),
             Source::Counted(reduced) => format!("count of {}", reduced.text(program)),
             Source::Reduced(reduced) => format!("fold of {}", reduced.text(program)),
             Source::LossScale => "loss scale".to_string(),

@@ -177,11 +177,16 @@ impl fmt::Display for Plan {
         write!(f, "{}", facts.text(&self.program))?;
         writeln!(f, "plan {} {} {}", self.program.name, facts.storage.name(), facts.math.name())?;
         let phases = self.phases();
+        // Where there is much, what belongs together stands together.
+        let gap = if self.parts.len() > 1 || self.skip.is_some() { "\n" } else { "" };
         for phase in 0..phases {
             if phases > 1 {
-                writeln!(f, "phase {phase}")?;
+                writeln!(f, "{gap}phase {phase}")?;
             }
             for (index, part) in self.parts.iter().enumerate().filter(|(_, part)| part.phase == phase) {
+                if phases == 1 || index > 0 && self.parts[index - 1].phase == phase {
+                    f.write_str(gap)?;
+                }
                 self.skip_text(f, |skip| skip.before == index)?;
                 scalars_text(f, &part.scalars)?;
                 for fold in &part.folds {
@@ -192,14 +197,21 @@ impl fmt::Display for Plan {
                     self.sweep_text(f, sweep)?;
                 }
             }
-            for (reduced, shards_only) in self.all_reduced(phase) {
+            let all_reduced = self.all_reduced(phase);
+            if !all_reduced.is_empty() {
+                f.write_str(gap)?;
+            }
+            for (reduced, shards_only) in all_reduced {
                 let when = if shards_only { "all-reduce over shards" } else { "all-reduce" };
                 writeln!(f, "{when} {}", reduced.text(&self.program))?;
             }
         }
+        if !self.end.is_empty() || self.skip.as_ref().is_some_and(|skip| skip.before == self.parts.len()) {
+            f.write_str(gap)?;
+        }
         self.skip_text(f, |skip| skip.before == self.parts.len())?;
         scalars_text(f, &self.end)?;
-        writeln!(f, "{} bytes per element in all", self.bytes_per_element())
+        writeln!(f, "{gap}{} bytes per element in all", self.bytes_per_element())
     }
 }
 
@@ -242,7 +254,8 @@ impl Plan {
     fn sweep_text(&self, f: &mut fmt::Formatter<'_>, sweep: &Sweep) -> fmt::Result {
         let names = |select: fn(Access) -> bool, block: bool| {
             let streams = sweep.kernel.streams.iter().filter(|s| s.block == block && select(s.access));
-            streams.map(|s| s.name.as_str()).collect::<Vec<_>>().join(" ")
+            let names: Vec<&str> = streams.map(|s| s.name.as_str()).collect();
+            names.join(if names.iter().any(|name| name.contains(' ')) { ", " } else { " " })
         };
         match sweep.over {
             Extent::Element => writeln!(f, "sweep")?,
