@@ -18,9 +18,6 @@ use std::sync::Arc;
 /// The largest literal exponent that is multiplied out.
 const MAX_POWER: f64 = 64.0;
 
-/// The most operations that a function is that elements compute by a polynomial.
-const POLYNOMIAL: u64 = 210;
-
 impl Checker<'_> {
     pub(super) fn node(&self, id: ExprId) -> &Node {
         &self.arena()[id.index()]
@@ -1088,9 +1085,6 @@ impl Checker<'_> {
                 );
                 return None;
             }
-            NodeKind::Call(function, _) if !extent.is_scalar() && function.is_polynomial() => {
-                size = size.saturating_add(POLYNOMIAL);
-            }
             NodeKind::If(cond, a, b) if !extent.is_scalar() => {
                 if !self.node(*cond).extent.is_scalar() {
                     self.arms_do_not_reduce(*cond, [*a, *b])?;
@@ -1128,9 +1122,14 @@ impl Checker<'_> {
             NodeKind::Neg(_) | NodeKind::Not(_) | NodeKind::Binary(..) | NodeKind::Compare(..) | NodeKind::If(..) => 1,
             NodeKind::List(..) => 1,
             // sign, clamp and lerp are the longest.
-            NodeKind::Call(..) | NodeKind::Reduce(..) => 4,
-            // A generator of a few rounds, and what makes a number of its bits.
-            NodeKind::Draw(..) => 16,
+            NodeKind::Call(function, args) => {
+                let is_array = args.iter().any(|arg| !self.node(*arg).extent.is_scalar());
+                // Of elements it is a polynomial; that of the sine is the longest.
+                if is_array && function.is_polynomial() { 210 } else { 4 }
+            }
+            NodeKind::Reduce(..) => 4,
+            // A generator of a few rounds, and what makes a number of its bits: a logarithm and a cosine at most.
+            NodeKind::Draw(..) => 100,
             NodeKind::Power(base, n) => {
                 let factors = self.factors(*base);
                 let n = u64::from(n.unsigned_abs());

@@ -679,7 +679,7 @@ impl Function {
         }
     }
 
-    /// Whether elements compute it by a polynomial of many operations: no instruction does.
+    /// Whether no instruction computes it: of elements it becomes a polynomial.
     pub fn is_polynomial(self) -> bool {
         matches!(
             self,

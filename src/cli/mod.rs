@@ -205,7 +205,8 @@ fn read_source(path: &Path) -> Result<SourceFile, Failure> {
 fn load_rule(argument: &Path) -> Result<Rule, Failure> {
     let name = argument.to_str().filter(|text| !text.contains(['/', '\\']) && !text.ends_with(".opt"));
     if let Some(name) = name {
-        if SHIPPED.iter().any(|(shipped, _)| *shipped == name) {
+        // That a fragment does not run by itself is said by what does not compile it.
+        if SHIPPED.iter().chain(SHIPPED_FRAGMENTS).any(|(shipped, _)| *shipped == name) {
             return Ok(Rule::shipped(name)?);
         }
         if !argument.exists() && name != "-" {

@@ -38,6 +38,8 @@ pub struct Scalars {
     pub shape: Option<Vec<usize>>,
     /// Where in the whole tensor the first element stands.
     pub first: usize,
+    /// Whether other processes have the rest of it.
+    pub is_shard: bool,
     /// What random numbers are made from.
     pub key: Key,
     /// What the loss was multiplied by.
@@ -72,7 +74,7 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
 }
 
 /// Runs the steps of all tensors of a model. Partial results of shards cross through `exchange`; all shards of a tensor
-/// and all tensors come in the same order everywhere.
+/// and all tensors come in the same order everywhere. What is no shard is whole, and the same, in every process.
 ///
 /// # Panics
 /// If an array or scalar that a step reads is missing: a test's mistake.
@@ -86,7 +88,8 @@ pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
         // Every tensor comes to its reductions in the order of the rule, so that all have given to the first of those that
         // are waited for.
         let Some(first) = runs.iter().flat_map(|run| &run.given).map(|given| given.to.0).min() else { break };
-        let mut partial: BTreeMap<(Reduced, usize), Partial> = BTreeMap::new();
+        // Of shards, which cross to other processes, and of what every process has.
+        let mut partial: BTreeMap<(Reduced, usize), [Option<Partial>; 2]> = BTreeMap::new();
         let mut groups = Vec::new();
         for run in &mut runs {
             for given in run.given.extract_if(.., |given| given.to.0 == first) {
@@ -97,12 +100,20 @@ pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
                     }
                     groups.push(group);
                 }
-                partial.entry(given.to).or_insert_with(|| Partial::new(given.part.fold)).merge(&given.part);
+                let all = &mut partial.entry(given.to).or_default()[usize::from(!given.of_shard)];
+                all.get_or_insert_with(|| Partial::new(given.part.fold)).merge(&given.part);
             }
         }
-        for (key, mut part) in partial {
-            part.exchange(exchange);
-            known.insert(key, part);
+        for (key, [shards, whole]) in partial {
+            let shards = shards.map(|mut shards| {
+                shards.exchange(exchange);
+                shards
+            });
+            let parts = [shards, whole].into_iter().flatten().reduce(|mut all, part| {
+                all.merge(&part);
+                all
+            });
+            known.extend(parts.map(|part| (key, part)));
         }
     }
     for (run, tensor) in runs.iter().zip(tensors) {
@@ -163,6 +174,8 @@ struct Given {
     to: (Reduced, usize),
     /// The group whose value it is, if it is one per group.
     of_group: Option<usize>,
+    /// Whether other processes give to it too.
+    of_shard: bool,
     part: Partial,
 }
 
@@ -237,7 +250,8 @@ impl Run {
                                 _ => Partial::of_column(fold, &self.columns[v.index()]),
                             };
                             let of_group = (from == Extent::Group).then_some(tensor.group);
-                            self.given.push(Given { to: key(step, which, tensor.group), of_group, part });
+                            let of_shard = from == Extent::Element && tensor.scalars.is_shard;
+                            self.given.push(Given { to: key(step, which, tensor.group), of_group, of_shard, part });
                         }
                         return;
                     }
@@ -308,7 +322,7 @@ impl Run {
     ) -> (Column, Option<f64>) {
         let first = if from == Extent::Element { tensor.scalars.first } else { 0 };
         // Shards have parts of elements; of all else each process has everything.
-        let is_shard = from == Extent::Element && self.len != shape::len(Extent::Element, &self.shape);
+        let is_shard = from == Extent::Element && tensor.scalars.is_shard;
         let mut partials = match &self.columns[v.index()] {
             Column::F32(x) => self.partials(fold, x, first, from, to),
             Column::F64(x) => self.partials(fold, x, first, from, to),
