@@ -20,13 +20,7 @@ pub(super) fn run(_: &Args) -> Result<(), Failure> {
     for (name, _) in SHIPPED {
         let rule = Rule::shipped(name)?;
         let plan = default_plan(&rule)?;
-        let description = rule.program().docs.iter().find(|line| !line.trim().is_empty());
-        rows.push([
-            name.to_string(),
-            Kept::of(&plan).short(),
-            plan.bytes_per_element().to_string(),
-            description.map_or(String::new(), |line| line.trim().to_string()),
-        ]);
+        rows.push([name.to_string(), Kept::of(&plan).short(), plan.bytes_per_element().to_string(), summary(&rule)]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
@@ -53,13 +47,25 @@ fn described(title: &str, kind: FileKind, table: &[(&str, &str)]) -> Result<Stri
     let mut text = format!("{title}\n");
     for (name, _) in table {
         let rule = Rule::shipped_kind(kind, name)?;
-        let description = rule.program().docs.iter().find(|line| !line.trim().is_empty());
-        let description = description.map_or(String::new(), |line| line.trim().to_string());
+        let description = summary(&rule);
         let description = columns().map_or(description.clone(), |columns| wrap(&description, columns, width + 2));
         text += format!("{name:<width$}  {description}").trim_end();
         text.push('\n');
     }
     Ok(text)
+}
+
+/// The first lines about a rule, up to the end of a sentence.
+fn summary(rule: &Rule) -> String {
+    let lines = rule.program().docs.iter().map(|line| line.trim()).skip_while(|line| line.is_empty());
+    let mut summary = Vec::new();
+    for line in lines.take_while(|line| !line.is_empty()) {
+        summary.push(line);
+        if line.ends_with('.') {
+            break;
+        }
+    }
+    summary.join(" ")
 }
 
 /// The plan that the rule runs on a matrix of f32 with its default hypers, once the first steps are over.

@@ -267,7 +267,7 @@ fn summary(run: &Run) -> String {
     let reached = run.epochs.last().map_or(String::new(), |last| {
         let with = match &run.options.weights {
             Weights::Trained => String::new(),
-            weights => format!(", of {weights}"),
+            weights => format!(", with {weights}"),
         };
         format!(
             "{}: {:.1}% test accuracy after {}{with}\n",

@@ -333,7 +333,9 @@ impl Region {
         };
         let op = match self.insts.get(v.index())? {
             ScalarInst::Source(Source::Reduced(_)) => return self.reduced(v).filter(|(name, _)| is_whole(name)),
-            ScalarInst::Source(Source::Count(..) | Source::Counted(_)) => return None,
+            ScalarInst::Source(from @ (Source::Count(..) | Source::Counted(_))) => {
+                return Some((self.source_text(*from).to_string(), 0));
+            }
             ScalarInst::Source(from) => {
                 let text = self.source_text(*from);
                 return Some((text.rsplit(' ').next().unwrap_or(text).to_string(), 3));

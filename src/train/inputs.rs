@@ -1,6 +1,6 @@
 //! What the trainer gives a rule in each step: the loss of the batch, and nothing else.
 //!
-//! A rule that reads other inputs is found out before anything is trained.
+//! A rule that reads other inputs, or cannot step a vector, is found out before anything is trained.
 
 use super::network::{HIDDEN, Network};
 use super::run::TrainError;
@@ -9,10 +9,11 @@ use crate::ir::step::{Array, Source, StepInst};
 use crate::ir::{Storage, lower};
 use crate::runtime::{Error, Optimizer};
 
-/// Whether the trainer has the inputs that the first step of the rule reads; [`train`] looks too, but after other runs.
+/// Whether the trainer has what the first step of the rule needs: its inputs, and two axes. [`train`](super::train) looks
+/// too, but only when it is the rule's turn.
 ///
 /// # Errors
-/// [`TrainError::Input`].
+/// [`TrainError::Input`], [`TrainError::Axes`].
 pub fn check(optimizer: &Optimizer) -> Result<(), TrainError> {
     let program = optimizer.rule().program();
     for shape in [&[HIDDEN[0], HIDDEN[1]][..], &HIDDEN[..1]] {
@@ -21,6 +22,10 @@ pub fn check(optimizer: &Optimizer) -> Result<(), TrainError> {
             StepInst::Source(Source::Input(id)) | StepInst::Load(Array::Input(id)) => Some(&program.inputs[id.index()]),
             _ => None,
         });
+        if let Some((extent, span)) = step.needs_axes.filter(|_| shape.len() < 2) {
+            let (rule, line) = (program.name.to_string(), program.file.line_column(span.start).0);
+            return Err(TrainError::Axes { rule, extent: extent.name(), line });
+        }
         let is_given = |input: &Input| input.default.is_some() || is_loss(input);
         if let Some(input) = read.into_iter().find(|input| !is_given(input)) {
             let (rule, extent) = (program.name.to_string(), input.extent.name());

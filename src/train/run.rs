@@ -201,6 +201,15 @@ pub enum TrainError {
         /// One per what it is.
         extent: &'static str,
     },
+    /// The rule needs tensors of two axes or more, and biases have one.
+    Axes {
+        /// The rule's name.
+        rule: String,
+        /// One per what a value is.
+        extent: &'static str,
+        /// Where it stands in the rule.
+        line: usize,
+    },
     /// The optimizer has no weights to be tested.
     Weights {
         /// The rule's name.
@@ -228,6 +237,11 @@ impl fmt::Display for TrainError {
                 f,
                 "rule `{rule}` reads the input `{input}` (per {extent}), which the trainer cannot give: it gives `loss`, the \
                  loss of the batch, and nothing else; `updraft apply` takes any input"
+            ),
+            TrainError::Axes { rule, extent, line } => write!(
+                f,
+                "rule `{rule}` has a value per {extent} in line {line}, which needs two axes or more, and the biases of the \
+                 network have one: guard it with `if rank >= 2 {{ ... }}`"
             ),
             TrainError::Weights { rule, message } => write!(f, "rule `{rule}` cannot be tested: {message}"),
             TrainError::Step { rule, step, message } => write!(f, "rule `{rule}` failed at step {step}: {message}"),

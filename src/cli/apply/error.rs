@@ -34,8 +34,15 @@ pub(in crate::cli) enum ApplyError {
     InputLines { path: PathBuf, input: String, lines: usize, steps: usize },
     /// The rule reads an input that has not been given.
     MissingInput { rule: String, input: String, step: usize },
-    /// The rule reads an input of this tensor that has not been given.
-    MissingInputOf { rule: String, input: String, per_element: bool, tensor: String, step: usize },
+    /// The rule reads an input of this tensor that has not been given: there is no file, or nothing for it in the file.
+    MissingInputOf {
+        rule: String,
+        input: String,
+        per_element: bool,
+        tensor: String,
+        step: usize,
+        path: Option<PathBuf>,
+    },
     /// The rule treats rows and the like, and the tensor has fewer than two axes.
     NeedsAxes { params: PathBuf, tensor: String, shape: Vec<usize>, rule: String, line: usize, extent: &'static str },
     /// The state to go on from is that of another tensor.
@@ -147,13 +154,16 @@ impl fmt::Display for ApplyError {
                 "{rule} reads the input `{input}` in step {step}: give --input {input}=VALUE, or --input {input}=@FILE with a \
                  line for each step"
             ),
-            ApplyError::MissingInputOf { rule, input, per_element, tensor, step } => {
+            ApplyError::MissingInputOf { rule, input, per_element, tensor, step, path } => {
                 let what = if *per_element { "of its shape" } else { "of one value" };
-                write!(
-                    f,
-                    "{rule} reads the input `{input}` of `{tensor}` in step {step}: give --input {input}=@FILE, a safetensors \
-                     file with a tensor `{tensor}` {what}, or with one more axis before it with an index for each step"
-                )
+                write!(f, "{rule} reads the input `{input}` of `{tensor}` in step {step}")?;
+                match path {
+                    Some(path) => write!(f, ", and `{}` has no tensor `{tensor}`: add one", path.display())?,
+                    None => {
+                        write!(f, ": give --input {input}=@FILE, a safetensors file with a tensor `{tensor}`")?;
+                    }
+                }
+                write!(f, " {what}, or with one more axis before it with an index for each step")
             }
             ApplyError::NeedsAxes { params, tensor, shape, rule, line, extent } => write!(
                 f,

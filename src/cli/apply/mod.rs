@@ -291,16 +291,18 @@ fn explained(error: Error, args: &Args, step: usize) -> Failure {
         Some(state) => ApplyError::OtherTensor { state: state.clone(), tensor, was, now }.into(),
         None => Failure::Message(format!("`{tensor}` was {was} and is {now}")),
     };
+    // The file of an input that has nothing for this tensor.
+    let given = |input: &str| match args.input.iter().rfind(|(name, _)| name == input) {
+        Some((_, Given::File(path))) => Some(path.clone()),
+        _ => None,
+    };
     let step = step + 1;
     match error {
-        Error::MissingInput { rule, input, extent, tensor } if extent == Extent::Element.name() => {
-            ApplyError::MissingInputOf { rule, input, per_element: true, tensor, step }.into()
-        }
-        // Given for other tensors, but not for this one.
         Error::MissingInput { rule, input, extent, tensor }
-            if extent == Extent::Tensor.name() && args.input.iter().any(|(name, _)| *name == input) =>
+            if extent == Extent::Element.name() || extent == Extent::Tensor.name() && given(&input).is_some() =>
         {
-            ApplyError::MissingInputOf { rule, input, per_element: false, tensor, step }.into()
+            let (per_element, path) = (extent == Extent::Element.name(), given(&input));
+            ApplyError::MissingInputOf { rule, input, per_element, tensor, step, path }.into()
         }
         Error::MissingInput { rule, input, .. } => ApplyError::MissingInput { rule, input, step }.into(),
         Error::NeedsAxes { rule, tensor, shape, extent, line } => {
