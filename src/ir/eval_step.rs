@@ -13,7 +13,7 @@ use super::shape;
 use super::step::{Array, Fold, Reduced, Source, Step, StepInst, Target};
 use super::sum::{ExactSum, Lane, max_run, min_run, sum_columns, sum_run};
 use crate::check::program::{Extent, HyperId, ListRef, ReportId, StateId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The arrays of one tensor. Each holds the compute type's values, as many as the tensor has of its extent.
 #[derive(Clone, Debug, Default)]
@@ -87,8 +87,14 @@ pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
         // are waited for.
         let Some(first) = runs.iter().flat_map(|run| &run.given).map(|((which, _), _)| *which).min() else { break };
         let mut partial: BTreeMap<(Reduced, usize), Partial> = BTreeMap::new();
-        for run in &mut runs {
+        let mut groups = BTreeSet::new();
+        for (run, tensor) in runs.iter_mut().zip(&*tensors) {
             for (key, part) in run.given.extract_if(.., |((which, _), _)| *which == first) {
+                let of = key.0.of(&tensor.step.program);
+                // What there is one of per group its tensors all give; it counts once.
+                if of == Extent::Group && !groups.insert(tensor.group) {
+                    continue;
+                }
                 partial.entry(key).or_insert_with(|| Partial::new(part.fold)).merge(&part);
             }
         }

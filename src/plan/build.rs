@@ -247,7 +247,8 @@ impl Build<'_> {
                 && self.extent(operand).is_scalar()
                 && self.placed.first[operand.index()] == stage
             {
-                folds.push(ScalarFold { fold, reduced, output: outputs.len(), from: self.extent(operand) });
+                let from = reduced.of(&self.step.program);
+                folds.push(ScalarFold { fold, reduced, output: outputs.len(), from });
                 outputs.push(operand);
             }
         }
