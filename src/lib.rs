@@ -25,8 +25,8 @@
 //!
 //! 1. **One definition.** The same file is run by the evaluator, by one-lane code and by SIMD code, and all agree bit for
 //!    bit. There is no second copy of the formula that can drift.
-//! 2. **Fewest bytes.** A step is memory traffic: each array is read once and written once, and `updraft emit --stage
-//!    plan` says how many bytes an element costs.
+//! 2. **Fewest bytes.** A step is memory traffic: the planner looks for the fewest sweeps, and in each for the fewest arrays
+//!    to read and write, and `updraft emit --stage plan` says how many bytes an element costs.
 //! 3. **Milliseconds.** From an edited file to the running rule takes milliseconds, whatever the number of tensors.
 //!
 //! # The stages
@@ -42,7 +42,8 @@
 //! - [`check::check()`]: **the only stage that rejects a rule.** Names become ids, extents are inferred, `def` is inlined.
 //! - [`ir::lower()`]: **fixes every rounding**; later stages move, share and repeat operations, and never change one. A
 //!   [`Step`](ir::Step) is made for [`Facts`]: outcomes of conditions, storage type, math; no sizes, no values of hypers.
-//! - [`plan::plan()`]: cuts a step into scalar code and sweeps over memory.
+//! - [`plan::plan()`]: cuts a step into scalar code and sweeps over memory. What a later sweep needs it reads again, computes
+//!   again or finds in a temporary array, whichever moves the fewest bytes.
 //! - [`codegen`]: machine code for a [`Kernel`](ir::Kernel). **The one folder that knows Cranelift.**
 //! - [`runtime`]: optimizers, groups, state, tensors. **Bad input is found before anything is changed.**
 //! - [`schedule`]: hypers that change with the step: the same front end, scalar code only.
@@ -57,24 +58,36 @@
 //!
 //! # What values are
 //!
-//! Every value has an *extent*: one per `model`, per `group` of tensors, per `tensor` or per `element`. A value may be used
-//! where a larger extent is expected. Values of the first three extents are *scalars*: f64, computed by scalar code.
-//! Elements have the *compute type*: f32 for f32 parameters, f64 for f64 parameters.
+//! Every value has an *extent*, which says how many there are: one per `model`, per `group` of tensors, per `tensor` or per
+//! `element`; of tensors with two axes or more also per `matrix` (one setting of all axes but the last two), `row` (of all
+//! but the last), `col` (of all but the last but one) or `unit` (one index of the first axis). In short, `model < group <
+//! tensor < matrix < row, col < element` and `tensor < unit < element`. A value may be used where a larger extent is
+//! expected; the other way needs a reduction. Values of the first three extents are *scalars*: f64, computed by scalar
+//! code. All others are arrays of the *compute type*: f32 for f32 parameters, f64 for f64 parameters.
 //!
-//! A condition of scalars that decides what happens to elements selects a *plan* before the sweep: it never reaches the
-//! loop, and states that only the other outcome touches do not exist. A condition of elements selects values. Among
-//! scalars a condition is plain scalar code.
+//! A condition of scalars that decides what happens to elements selects a *plan* before the first sweep: it never reaches
+//! the loop, and states that only the other outcome touches do not exist. A condition that reads a reduction of the same
+//! step cannot: it is *late*, and selects values, as a condition of larger extent than tensor does. Among scalars a
+//! condition is plain scalar code.
+//!
+//! # How a step runs
+//!
+//! A step has *phases*. One ends where a reduction to model or group does, for all plans of a rule alike: all tensors
+//! finish their part of it before the next begins. Within a phase each tensor goes through its sweeps, one after another,
+//! so that a small tensor stays in cache between them. [`ir::Exchange`] is where the parts of sharded tensors meet.
 //!
 //! # Evaluation rules
 //!
 //! Tests hold every engine to these.
 //!
-//! 1. **Array semantics.** A statement is done for all elements before the next begins. Fusion is not visible.
+//! 1. **Array semantics.** A statement is done for all elements, of all tensors, before the next begins. Fusion is not
+//!    visible.
 //! 2. **Scalars** are computed in f64 in the order written, by one evaluator in every engine (transcendental functions are
 //!    the pinned `libm` crate's), and rounded once to the compute type where they meet an element. `1 - beta1^t` is a
 //!    scalar. Scalar code that reads only hypers, flags, values per model or group, and `t` runs once for the tensors of
 //!    a group that have taken equally many steps.
-//! 3. **Elements.** Every operation on elements rounds once in the compute type.
+//! 3. **Elements.** Every operation on elements, rows and the like rounds once in the compute type. Functions without an
+//!    instruction are polynomials in the IR, which every engine shares.
 //! 4. **Storage.** The last assignment of a step to `p` or to a state rounds to its storage type (in this version the
 //!    compute type).
 //! 5. **[`Math::Strict`]** computes what is written. **[`Math::Fast`]** (the default) is applied once, in `lower`, to each
@@ -93,10 +106,20 @@
 //!    approximate roots or divisions, no NaN, infinity or signed zero dropped.
 //! 6. **Powers.** `x^n` for a literal n up to 64 is left-to-right binary multiplication (`x^3` is `(x*x)*x`), 1 over that
 //!    for a negative n; any other power is `pow`, which only scalars have.
-//! 7. **NaN.** All NaNs are one value. `min` and `max` give NaN if either is, and -0 < +0 for them; comparisons with NaN are
+//! 7. **Sums have one value**, whatever threads, vectors, shards and the order of tensors are. What is reduced into one
+//!    result lies in a row (all targets but `col`): blocks of 1,024 from its start; in a block 16 lanes (index mod 16) from
+//!    +0 in the compute type; the lanes pairwise in f64; block sums are added exactly (a fixed-point accumulator, with
+//!    counts of NaN and infinities) and rounded to f64 once. Per `col`: f64 additions in the order of rows, by blocks of 64
+//!    rows, whose sums are added exactly. Scalars of tensors are added exactly too. `norm(x)` is `sqrt(sum(x*x))`, `mean` the
+//!    sum divided by how many there are, `rms` the root of the mean square, `dot(a, b)` is `sum(a*b)`, `count(c)` the sum of
+//!    1 or 0, each product rounded in the compute type. A result per `matrix`, `row`, `col` or `unit` is rounded once more, to
+//!    the compute type. Of nothing: sum 0, mean NaN, min inf, max -inf, any false, all true.
+//! 8. **Random numbers** depend on the seed, the tensor's name, `t`, the element's index in the whole tensor and the number of
+//!    the draw in the rule, and on nothing else: [`ir::random`].
+//! 9. **NaN.** All NaNs are one value. `min` and `max` give NaN if either is, and -0 < +0 for them; comparisons with NaN are
 //!    false, `!=` is true; `sign(x)` is 1, -1, else x; `round` ties to even; `clamp(x, low, high)` is `min(max(x, low),
 //!    high)`; `rsqrt(x)` is `1/sqrt(x)`; `fma` is one rounding in both modes.
-//! 8. **Memory.** A step never reads or writes outside of the slices that it is given, whatever the rule says.
+//! 10. **Memory.** A step never reads or writes outside of the slices that it is given, whatever the rule says.
 
 #[cfg(feature = "cli")]
 mod chart;

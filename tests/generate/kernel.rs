@@ -22,6 +22,7 @@ pub fn random_kernel(seed: u64) -> Kernel {
         // Now and then one that is converted.
         storage: if random.once_in(6) { random.pick(&[Storage::F32, Storage::F64]) } else { own },
         access: random.pick(&[Access::Read, Access::Write, Access::ReadWrite]),
+        block: i % 5 == 4,
     });
     let streams: Vec<Stream> = streams.collect();
     let uniforms = (0..random.below(6)).map(|i| format!("u{i}")).collect();

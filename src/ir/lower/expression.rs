@@ -305,14 +305,13 @@ impl Lowering<'_> {
             }
             // Box and Muller: sqrt(-2*log(1 - u)) * cos(2*pi*v), where 1 - u is never 0.
             DrawFn::Normal => {
-                let turn = word(self, 1);
-                let [one, minus_two, circle] = [1.0, -2.0, 2.0 * std::f64::consts::PI].map(|c| self.constant(c));
+                let turns = word(self, 1);
+                let [one, minus_two] = [1.0, -2.0].map(|c| self.constant(c));
                 let u = self.arithmetic(Binary::Sub, one, uniform);
                 let log = self.raw(Extent::Element, functions::log, u);
                 let square = self.arithmetic(Binary::Mul, minus_two, log);
                 let radius = self.op(Op::Unary(Unary::Sqrt, square));
-                let angle = self.arithmetic(Binary::Mul, circle, turn);
-                let cos = self.raw(Extent::Element, functions::cos, angle);
+                let cos = self.raw(Extent::Element, functions::cos_turns, turns);
                 self.op(Op::Binary(Binary::Mul, radius, cos))
             }
         }
