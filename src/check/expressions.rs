@@ -5,9 +5,10 @@
 
 use super::names::{self, Symbol};
 use super::program::{
-    BinaryOp, Condition, ExprId, Extent, FileKind, Function, Hyper, HyperDefault, HyperId, ListFn, ListRef, Node,
-    NodeKind, Ty, Var,
+    BinaryOp, Condition, DrawFn, ExprId, Extent, FileKind, Function, Hyper, HyperDefault, HyperId, ListFn, ListRef,
+    Node, NodeKind, ReduceFn, Reduction, Shape, Ty, Var,
 };
+use super::reduce::{Mark, Timing};
 use super::{Checker, Elsewhere, MAX_OPERATIONS, Place, print};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
@@ -255,14 +256,13 @@ impl Checker<'_> {
                 "pi" => NodeKind::Number(std::f64::consts::PI),
                 "inf" => NodeKind::Number(f64::INFINITY),
                 "epsilon" => NodeKind::Epsilon,
-                "numel" | "rank" | "rows" | "cols" => {
-                    self.not_available(span, &format!("`{name}`"));
-                    return None;
-                }
-                _ => {
-                    self.unknown_name(name, span);
-                    return None;
-                }
+                _ => match Shape::ALL.into_iter().find(|shape| shape.name() == name) {
+                    Some(shape) => NodeKind::Shape(shape),
+                    None => {
+                        self.unknown_name(name, span);
+                        return None;
+                    }
+                },
             },
         };
         self.build(kind, span)
@@ -286,15 +286,17 @@ impl Checker<'_> {
         let is_schedule = self.program.kind == FileKind::Schedule;
         let mut candidates = self.scopes.names(|symbol| match symbol {
             Symbol::Hyper(_) | Symbol::Param(_) => true,
-            Symbol::State(_) | Symbol::Input(_) | Symbol::Local(_) => place == Place::Statement,
+            Symbol::State(_) => place.has_states(),
+            Symbol::Input(_) | Symbol::Local(_) => place == Place::Statement,
             Symbol::Def(_) | Symbol::Broken => false,
         });
-        candidates.extend(names::available_values(self.program.kind).iter().filter(|value| match **value {
+        candidates.extend(names::values(self.program.kind).iter().filter(|value| match **value {
             "p" => place.has_parameter(),
             "g" | "value" => place == Place::Statement,
             "t" | "s" | "base" => place.has_step(),
             // Who types `eps` means a number of the usual size.
-            "epsilon" => place.has_epsilon() && name != "eps",
+            "epsilon" => place.has_tensor() && name != "eps",
+            "numel" | "rank" | "rows" | "cols" => place.has_tensor(),
             _ => true,
         }));
         // Names of the other kind of file are too short to be taken for others.
@@ -340,6 +342,9 @@ impl Checker<'_> {
                 ("grad" | "grads" | "gradient" | "dw" | "dx", _) => {
                     format!("the gradient is `g`, which means nothing in {}", place.describe())
                 }
+                ("shape" | "dim" | "dims" | "ndim" | "size" | "n", place) if !is_schedule && place.has_tensor() => {
+                    "of its shape, a tensor has `numel`, `rank`, `rows` and `cols`".into()
+                }
                 ("eps", _) => "declare it above: `hyper eps = 1e-8 in [0, inf)`".into(),
                 ("e", _) => "write `exp(1)`".into(),
                 (_, Place::Statement) if is_schedule && self.is_schedule(name) => {
@@ -349,6 +354,7 @@ impl Checker<'_> {
                     format!("declare it: `hyper {name} = ...`, `state {name} = 0` or `let {name} = ...`")
                 }
                 (_, Place::DefBody) => format!("make it a parameter: `def NAME(..., {name}) = ...`"),
+                (_, Place::View) => "a view may use `p`, states, hypers and `t`".to_string(),
                 _ => format!("declare it above: `hyper {name} = ...`"),
             },
         };
@@ -381,7 +387,7 @@ impl Checker<'_> {
                     .help("a formula may use what is declared above it")
             }
             // That the declaration stands below a statement is reported there.
-            Elsewhere::Declaration(_) if self.place == Place::Statement => return true,
+            Elsewhere::Declaration(_) if matches!(self.place, Place::Statement | Place::View) => return true,
             Elsewhere::Declaration(declared) => unknown(format!("`{name}` is declared below"))
                 .also(declared, "declared here")
                 .help(format!("move the declaration of `{name}` above this line")),
@@ -391,6 +397,7 @@ impl Checker<'_> {
                     .also(declared, "declared here")
                     .help(match self.place {
                         Place::DefBody => format!("make it a parameter: `def NAME(..., {name}) = ...`"),
+                        Place::View => "a view is computed after the step: keep the value in a `state`".to_string(),
                         _ => "only what is declared above has a value here".to_string(),
                     })
             }
@@ -416,8 +423,12 @@ impl Checker<'_> {
         span: Span,
     ) -> Option<ExprId> {
         let name = &*function.text;
-        if let Some(per) = per {
-            self.not_available(per.span, "a reduction (`per` in a call)");
+        if let Some(reduction) = self.reduction_called(name, args) {
+            self.without_names(name, args)?;
+            return self.call_reduction(reduction, args, per, span);
+        }
+        if let Some(per) = per.filter(|_| names::is_function(name) || self.scopes.find(name).is_some()) {
+            self.not_a_reduction(function, args, per);
             return None;
         }
         if let Some((symbol, declared)) = self.scopes.find(name) {
@@ -440,6 +451,17 @@ impl Checker<'_> {
         self.built_in(name, args, function, span)
     }
 
+    /// The reduction that a call is of, if it is one: of several arguments, `min` and `max` are functions, and `count` may
+    /// be about a list.
+    fn reduction_called(&self, name: &str, args: &[ast::Arg]) -> Option<ReduceFn> {
+        let is_schedule = self.program.kind == FileKind::Schedule;
+        names::reduction(name).filter(|reduction| match reduction {
+            ReduceFn::Min | ReduceFn::Max => args.len() == 1 && !is_schedule,
+            ReduceFn::Count => !is_schedule && !args.iter().any(|arg| self.is_about_a_list(&arg.value)),
+            _ => true,
+        })
+    }
+
     /// A call of a function of the language.
     fn built_in(&mut self, name: &str, args: &[ast::Arg], function: &ast::Ident, span: Span) -> Option<ExprId> {
         if names::is_function(name) {
@@ -449,11 +471,6 @@ impl Checker<'_> {
             return self.old(args, span);
         }
         if let Some(built_in) = names::function(name) {
-            // `min(x)` and `max(x)` of one argument are reductions.
-            if args.len() == 1 && matches!(built_in, Function::Min | Function::Max) {
-                self.not_available(span, &format!("the reduction `{name}(x)`"));
-                return None;
-            }
             let args: Vec<Option<ExprId>> = {
                 self.arity(name, built_in.params(), args, span, None)?;
                 args.iter().map(|arg| self.number(&arg.value)).collect()
@@ -463,20 +480,16 @@ impl Checker<'_> {
         if names::NAME_FUNCTIONS.contains(&name) {
             return self.name_function(name, args, span);
         }
-        if names::REDUCTIONS.contains(&name) {
-            self.not_available(span, &format!("the reduction `{name}`"));
-            return None;
-        }
-        if names::RESERVED_FUNCTIONS.contains(&name) {
-            self.not_available(span, &format!("`{name}`"));
-            return None;
+        if let Some(draw) = names::draw(name) {
+            return self.call_draw(draw, args, span);
         }
         if names::values(self.program.kind).contains(&name) {
             let message = format!("`{name}` is a value, not a function");
-            self.report(
-                Diagnostic::new(Code::UnknownFunction, function.span, message)
-                    .help(format!("to multiply, write `{name} * (...)`")),
-            );
+            let help = match name {
+                "numel" | "rank" | "rows" | "cols" => format!("write `{name}`: it is that of the parameter's tensor"),
+                _ => format!("to multiply, write `{name} * (...)`"),
+            };
+            self.report(Diagnostic::new(Code::UnknownFunction, function.span, message).help(help));
             return None;
         }
         if let Some(Elsewhere::Declaration(declared)) = self.elsewhere.get(name).copied() {
@@ -512,6 +525,12 @@ impl Checker<'_> {
         if self.place == Place::Statement {
             candidates.push("old");
         }
+        if !is_schedule && self.place.has_tensor() {
+            candidates.extend(ReduceFn::ALL.map(ReduceFn::name));
+        }
+        if !is_schedule && matches!(self.place, Place::Statement | Place::DefBody) {
+            candidates.extend(DrawFn::ALL.map(DrawFn::name));
+        }
         let names_given = args.iter().any(|arg| arg.name.is_some());
         let help = match name {
             "ln" => "the natural logarithm is `log`".to_string(),
@@ -521,6 +540,16 @@ impl Checker<'_> {
             "where" | "select" => "write `(if CONDITION then A else B)`".to_string(),
             "square" => "a square is written `x^2`".to_string(),
             "sgn" => "it is called `sign`".to_string(),
+            "avg" | "average" if !is_schedule => "it is called `mean`".to_string(),
+            "rand" | "random" if !is_schedule => "a random number in [0, 1) is `uniform()`".to_string(),
+            "randn" | "gauss" | "gaussian" if !is_schedule => {
+                "a random number of mean 0 and variance 1 is `normal()`".to_string()
+            }
+            "var" | "variance" | "std" if !is_schedule => {
+                let x = args.first().map_or("x", |arg| self.text(&arg.value));
+                let variance = format!("mean(({x} - mean({x}))^2)");
+                format!("write `{}`", if name == "std" { format!("sqrt({variance})") } else { variance })
+            }
             _ => match did_you_mean(name, candidates) {
                 Some(similar) => format!("did you mean `{similar}`?"),
                 None if is_schedule && names_given => {
@@ -712,19 +741,27 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether an expression is the name of a list.
+    fn is_list(&self, expr: &Expr) -> bool {
+        let ExprKind::Name(name) = &without_parentheses(expr).kind else { return false };
+        match self.scopes.find(&name.text) {
+            Some((Symbol::Hyper(id), _)) => matches!(self.program.hypers[id.index()].default, HyperDefault::List(_)),
+            _ => false,
+        }
+    }
+
+    /// Whether an argument of `count` is a list, or compares one.
+    fn is_about_a_list(&self, arg: &Expr) -> bool {
+        match &without_parentheses(arg).kind {
+            ExprKind::Compare { left, right, .. } => self.is_list(left) || self.is_list(right),
+            _ => self.is_list(arg),
+        }
+    }
+
     /// `count(NAME <= x)`
     fn count_of_list(&mut self, arg: &Expr, span: Span) -> Option<ExprId> {
-        let is_list = |this: &Self, expr: &Expr| match &without_parentheses(expr).kind {
-            ExprKind::Name(name) => match this.scopes.find(&name.text) {
-                Some((Symbol::Hyper(id), _)) => {
-                    matches!(this.program.hypers[id.index()].default, HyperDefault::List(_))
-                }
-                _ => false,
-            },
-            _ => false,
-        };
         if let ExprKind::Compare { op, left, right } = &arg.kind {
-            if is_list(self, right) && !is_list(self, left) {
+            if self.is_list(right) && !self.is_list(left) {
                 let (list, x) = (self.text(right), self.text(left));
                 let help = format!("write `count({list} {} {x})`", turned(*op).symbol());
                 self.report(
@@ -734,12 +771,12 @@ impl Checker<'_> {
                 );
                 return None;
             }
-            if is_list(self, left) || self.program.kind == FileKind::Schedule {
+            if self.is_list(left) || self.program.kind == FileKind::Schedule {
                 let (list, right) = (self.named_list(without_parentheses(left)), self.number(right));
                 return self.build(NodeKind::List(ListFn::Count(*op), list?, Some(right?)), span);
             }
         }
-        if is_list(self, arg) {
+        if self.is_list(arg) {
             let list = self.text(arg);
             let help = format!("for their number write `len({list})`, or compare: `count({list} <= x)`");
             let message = "`count` counts the elements of a list that compare so";
@@ -748,12 +785,7 @@ impl Checker<'_> {
             );
             return None;
         }
-        // Of anything else, it is a reduction.
-        let id = self.condition(arg)?;
-        if self.program.kind != FileKind::Schedule && self.node(id).extent == Extent::Element {
-            self.not_available(span, "the reduction `count`");
-            return None;
-        }
+        self.condition(arg)?;
         let message = "`count` counts the elements of a list that compare so";
         self.report(
             Diagnostic::new(Code::NotAllowedHere, arg.span, message)
@@ -823,7 +855,7 @@ impl Checker<'_> {
         None
     }
 
-    fn arity(
+    pub(super) fn arity(
         &mut self,
         name: &str,
         params: &[&str],
@@ -844,6 +876,10 @@ impl Checker<'_> {
             [a, b, c] if matches!(name, "min" | "max") => {
                 let [a, b, c] = [a, b, c].map(|arg| self.text(&arg.value));
                 format!("write `{name}({a}, {name}({b}, {c}))`")
+            }
+            [x] if name == "dot" => {
+                let x = self.text(&x.value);
+                format!("the sum of squares is `dot({x}, {x})`")
             }
             _ => format!("write `{name}({})`", params.join(", ")),
         };
@@ -930,7 +966,15 @@ impl Checker<'_> {
                 // The first nodes of a template stand for its parameters.
                 self.build(NodeKind::Own(arg), self.node(arg).span)?
             } else {
-                self.build(remap(&node.kind, &|id| map[id.index()]), node.span)?
+                match &node.kind {
+                    NodeKind::Reduce(function, of, reduction) => {
+                        let of = of.iter().map(|id| map[id.index()]).collect();
+                        let to = template.reductions[reduction.index()].to;
+                        self.reduce(*function, of, Some(to), node.span)?
+                    }
+                    NodeKind::Draw(function, _) => self.draw(*function, node.span)?,
+                    kind => self.build(remap(kind, &|id| map[id.index()]), node.span)?,
+                }
             };
             map.push(id);
         }
@@ -969,9 +1013,11 @@ impl Checker<'_> {
         self.allowed_here(&kind, span)?;
         let mut extent = Extent::Model;
         let mut size = self.cost(&kind);
+        let mut mark = Mark::default();
         kind.for_each_operand(|operand| {
             extent = extent.join(self.node(operand).extent);
             size = size.saturating_add(self.sizes[operand.index()]);
+            mark = mark.join(self.mark(operand));
         });
         let ty = match &kind {
             NodeKind::Bool(_) | NodeKind::Flag(_) | NodeKind::Not(_) | NodeKind::Compare(..) => Ty::Condition,
@@ -979,6 +1025,7 @@ impl Checker<'_> {
             NodeKind::Binary(BinaryOp::And | BinaryOp::Or, ..) => Ty::Condition,
             NodeKind::If(_, a, _) | NodeKind::Own(a) => self.node(*a).ty,
             NodeKind::Call(function, _) => function.result(),
+            NodeKind::Reduce(function, ..) => function.result(),
             NodeKind::Read(Var::Local(id)) => self.local_ty[id.index()],
             _ => Ty::Number,
         };
@@ -990,43 +1037,62 @@ impl Checker<'_> {
                 if let ListRef::Hyper(id) = list {
                     extent = extent.join(self.program.hypers[id.index()].extent);
                 }
-                if extent == Extent::Element {
+                if !extent.is_scalar() {
                     let operand = operand.map(|operand| self.node(operand).span);
                     let mut diagnostic = Diagnostic::new(Code::ScalarOnly, span, "only scalars can ask a list")
                         .help("compare or count with scalars, such as hypers and `t`");
                     if let (Some(operand), true) = (operand, *function != ListFn::Len) {
-                        diagnostic = diagnostic.also(operand, "this differs per element");
+                        diagnostic = diagnostic.also(operand, format!("this differs per {}", extent.name()));
                     }
                     self.report(diagnostic);
                     return None;
                 }
             }
-            NodeKind::Input(id) | NodeKind::Given(id) => extent = self.program.inputs[id.index()].extent,
-            NodeKind::T | NodeKind::Epsilon => extent = Extent::Tensor,
-            NodeKind::Read(var) | NodeKind::Old(var) => extent = self.program.var_extent(*var),
-            NodeKind::Binary(BinaryOp::Rem, a, b) if extent == Extent::Element => {
-                let which = if self.node(*a).extent == Extent::Element { *a } else { *b };
-                let which = self.node(which).span;
+            NodeKind::Input(id) => extent = self.program.inputs[id.index()].extent,
+            // An array is given or not as a whole.
+            NodeKind::Given(id) => {
+                let input = self.program.inputs[id.index()].extent;
+                extent = if input.is_scalar() { input } else { Extent::Tensor };
+            }
+            NodeKind::T | NodeKind::Epsilon | NodeKind::Shape(_) => extent = Extent::Tensor,
+            NodeKind::Draw(..) => extent = Extent::Element,
+            NodeKind::Reduce(_, _, id) => {
+                let Reduction { to, phase, .. } = *self.reduction(*id);
+                extent = to;
+                mark = Mark { timing: Timing { phase, late: true }, reduces: true, ..mark };
+            }
+            NodeKind::Old(var) => extent = self.program.var_extent(*var),
+            NodeKind::Read(var) => {
+                extent = self.program.var_extent(*var);
+                mark.timing = self.timing(*var);
+            }
+            NodeKind::Binary(BinaryOp::Rem, a, b) if !extent.is_scalar() => {
+                let which = if self.node(*a).extent.is_scalar() { *b } else { *a };
+                let which = self.node(which);
+                let (which, of) = (which.span, which.extent.name());
                 self.report(
                     Diagnostic::new(Code::ScalarOnly, span, "only scalars have `%`")
-                        .also(which, "this differs per element")
+                        .also(which, format!("this differs per {of}"))
                         .help("write `x - floor(x / y)*y`"),
                 );
                 return None;
             }
-            NodeKind::Call(function, args) if extent == Extent::Element && !function.per_element() => {
+            NodeKind::Call(function, args) if !extent.is_scalar() && !function.per_element() => {
                 let (function, args) = (*function, args.clone());
                 self.no_element_function(function, &args, span);
                 return None;
             }
-            NodeKind::If(cond, a, b) if extent == Extent::Element => {
+            NodeKind::If(cond, a, b) if !extent.is_scalar() => {
+                if !self.node(*cond).extent.is_scalar() {
+                    self.arms_do_not_reduce(*cond, [*a, *b])?;
+                }
                 *cond = self.outcome(*cond);
                 if ty == Ty::Condition {
                     *a = self.outcome(*a);
                     *b = self.outcome(*b);
                 }
             }
-            NodeKind::Binary(BinaryOp::And | BinaryOp::Or, a, b) if extent == Extent::Element => {
+            NodeKind::Binary(BinaryOp::And | BinaryOp::Or, a, b) if !extent.is_scalar() => {
                 *a = self.outcome(*a);
                 *b = self.outcome(*b);
             }
@@ -1042,11 +1108,14 @@ impl Checker<'_> {
         let id = ExprId(arena.len() as u32);
         arena.push(Node { kind, extent, ty, span });
         self.sizes.push(size);
+        mark.arrays |= !extent.is_scalar();
+        self.marks.push(mark);
         Some(id)
     }
 
     fn no_element_function(&mut self, function: Function, args: &[ExprId], span: Span) {
-        let which = args.iter().find(|id| self.node(**id).extent == Extent::Element).map(|id| self.node(*id).span);
+        let which = args.iter().map(|id| self.node(*id)).find(|node| !node.extent.is_scalar());
+        let which = which.map(|node| (node.span, node.extent));
         let mut diagnostic = if function == Function::Pow {
             let base = self.parsed.file.slice(self.node(args[0]).span);
             let help = match self.node(args[1]).kind {
@@ -1061,11 +1130,12 @@ impl Checker<'_> {
                 .help(help)
         } else {
             let name = function.name();
-            Diagnostic::new(Code::NotAvailable, span, format!("`{name}` per element is not part of this version"))
-                .help("per element there are + - * / abs sqrt rsqrt min max clamp sign fma lerp floor ceil round")
+            Diagnostic::new(Code::NotAvailable, span, format!("`{name}` per element is not part of this version")).help(
+                "per element there are + - * / abs sqrt rsqrt exp log sin cos min max clamp sign fma lerp and others",
+            )
         };
-        if let Some(which) = which.filter(|which| *which != span) {
-            diagnostic = diagnostic.also(which, "this differs per element");
+        if let Some((which, extent)) = which.filter(|(which, _)| *which != span) {
+            diagnostic = diagnostic.also(which, format!("this differs per {}", extent.name()));
         }
         self.report(diagnostic);
     }
@@ -1076,7 +1146,9 @@ impl Checker<'_> {
             NodeKind::Neg(_) | NodeKind::Not(_) | NodeKind::Binary(..) | NodeKind::Compare(..) | NodeKind::If(..) => 1,
             NodeKind::List(..) => 1,
             // sign, clamp and lerp are the longest.
-            NodeKind::Call(..) => 4,
+            NodeKind::Call(..) | NodeKind::Reduce(..) => 4,
+            // A generator of a few rounds, and what makes a number of its bits.
+            NodeKind::Draw(..) => 16,
             NodeKind::Power(base, n) => {
                 let factors = self.factors(*base);
                 let n = u64::from(n.unsigned_abs());
@@ -1116,10 +1188,12 @@ impl Checker<'_> {
         memo[&root]
     }
 
-    /// A scalar condition as elements see it: the outcome selects the plan, so it never reaches the loop.
+    /// A scalar condition as elements see it: the outcome selects the plan, so it never reaches the loop. One that is late
+    /// is known when the plan has been selected, and a view has no plan: those select values.
     pub(super) fn outcome(&mut self, cond: ExprId) -> ExprId {
         let node = self.node(cond);
-        if node.extent == Extent::Element || matches!(node.kind, NodeKind::Bool(_) | NodeKind::Outcome(_)) {
+        let selects = !node.extent.is_scalar() || self.is_late(cond) || self.place == Place::View;
+        if selects || matches!(node.kind, NodeKind::Bool(_) | NodeKind::Outcome(_)) {
             return cond;
         }
         let (extent, span) = (node.extent, node.span);
@@ -1127,6 +1201,7 @@ impl Checker<'_> {
         let kind = NodeKind::Outcome(id);
         self.program.nodes.push(Node { kind, extent, ty: Ty::Condition, span });
         self.sizes.push(self.sizes[cond.index()]);
+        self.marks.push(Mark::default());
         ExprId(self.program.nodes.len() as u32 - 1)
     }
 
@@ -1154,7 +1229,7 @@ impl Checker<'_> {
     }
 
     /// Whether such a node may stand where the expression being checked stands.
-    fn allowed_here(&mut self, kind: &NodeKind, span: Span) -> Option<()> {
+    pub(super) fn allowed_here(&mut self, kind: &NodeKind, span: Span) -> Option<()> {
         use Place::*;
         let (what, allowed): (String, bool) = match kind {
             NodeKind::Read(Var::Param) => ("`p`".into(), self.place.has_parameter()),
@@ -1163,13 +1238,18 @@ impl Checker<'_> {
                 (format!("the local `{}`", self.program.var_name(*var)), self.place == Statement)
             }
             NodeKind::Read(var @ Var::State(_)) => {
-                (format!("the state `{}`", self.program.var_name(*var)), self.place == Statement)
+                (format!("the state `{}`", self.program.var_name(*var)), self.place.has_states())
             }
             NodeKind::Old(_) => ("`old`".into(), self.place == Statement),
             NodeKind::T => ("`t`".into(), self.place.has_step()),
             NodeKind::S => ("`s`".into(), self.place.has_step()),
             NodeKind::Base => ("`base`".into(), self.place.has_step()),
-            NodeKind::Epsilon => ("`epsilon`".into(), self.place.has_epsilon()),
+            NodeKind::Epsilon => ("`epsilon`".into(), self.place.has_tensor()),
+            NodeKind::Shape(shape) => (format!("`{}`", shape.name()), self.place.has_tensor()),
+            NodeKind::Reduce(function, ..) => (format!("the reduction `{}`", function.name()), self.place.has_tensor()),
+            NodeKind::Draw(function, _) => {
+                (format!("`{}`", function.name()), matches!(self.place, Statement | DefBody))
+            }
             NodeKind::Read(Var::Value) => ("`value`".into(), self.place == Statement),
             NodeKind::Input(id) | NodeKind::Given(id) => {
                 (format!("the input `{}`", self.program.inputs[id.index()].name), self.place == Statement)
@@ -1182,8 +1262,9 @@ impl Checker<'_> {
         let help = match self.place {
             HyperDefault | Require | InputDefault => "it may use numbers, hypers and functions of them",
             Init if self.program.kind == FileKind::Schedule => "it may use numbers, hypers and functions of them",
-            Init => "it may use `p`, numbers, hypers and functions of them",
+            Init => "it may use `p`, numbers, hypers, the shape, and functions and reductions of them",
             DefBody => "make it a parameter of the `def`, and pass it in the call",
+            View => "it is computed after the step, of `p`, states, hypers and `t`: keep what it needs in a `state`",
             Statement => "",
         };
         let message = format!("{what} means nothing in {}", self.place.describe());
@@ -1232,6 +1313,7 @@ pub(super) fn remap(kind: &NodeKind, map: &dyn Fn(ExprId) -> ExprId) -> NodeKind
         NodeKind::Compare(op, a, b) => NodeKind::Compare(*op, at(a), at(b)),
         NodeKind::If(c, a, b) => NodeKind::If(at(c), at(a), at(b)),
         NodeKind::Call(function, args) => NodeKind::Call(*function, args.iter().map(at).collect()),
+        NodeKind::Reduce(function, args, id) => NodeKind::Reduce(*function, args.iter().map(at).collect(), *id),
         NodeKind::List(function, list, operand) => NodeKind::List(*function, *list, operand.as_ref().map(at)),
         leaf => leaf.clone(),
     }

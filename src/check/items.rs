@@ -3,9 +3,10 @@
 use super::names::{self, Symbol};
 use super::program::{ExprId, HyperId, InputId, StateId};
 use super::program::{
-    Extent, FileKind, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Require, State, Stmt,
-    StmtKind, Ty, Var, postorder,
+    Extent, FileKind, Hyper, HyperDefault, IfKind, Input, Local, LocalId, Node, NodeKind, Range, Reduction, Require,
+    State, Stmt, StmtKind, Ty, Var, postorder,
 };
+use super::reduce::{Mark, Timing, after_either};
 use super::{
     Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_HYPERS, MAX_STATES, Place, range, recursion,
 };
@@ -30,6 +31,8 @@ pub(super) struct Def {
 /// The checked body of a `def`, to be built again at each call. Its first nodes stand for the parameters.
 pub(super) struct Template {
     pub(super) nodes: Vec<Node>,
+    /// The reductions among them.
+    pub(super) reductions: Vec<Reduction>,
     /// Those that the value is made of.
     pub(super) needed: BTreeSet<ExprId>,
     pub(super) root: ExprId,
@@ -81,7 +84,7 @@ impl Checker<'_> {
         }
     }
 
-    fn at<T>(&mut self, place: Place, f: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn at<T>(&mut self, place: Place, f: impl FnOnce(&mut Self) -> T) -> T {
         let outer = std::mem::replace(&mut self.place, place);
         let result = f(self);
         self.place = outer;
@@ -164,19 +167,7 @@ impl Checker<'_> {
             return Some(Extent::Model);
         }
         let Some(per) = per else { return Some(default) };
-        let Some(extent) = Extent::ALL.into_iter().find(|e| e.name() == &*per.text) else {
-            if ["matrix", "row", "col", "unit"].contains(&&*per.text) {
-                self.not_available(per.span, &format!("`per {}`", per.text));
-                return None;
-            }
-            let help = match did_you_mean(&per.text, Extent::ALL.map(Extent::name)) {
-                Some(similar) => format!("did you mean `per {similar}`?"),
-                None => "the extents are model, group, tensor and element".to_string(),
-            };
-            let message = format!("there is no extent `{}`", per.text);
-            self.report(Diagnostic::new(Code::UnknownExtent, per.span, message).help(help));
-            return None;
-        };
+        let extent = self.extent_named(per)?;
         if !allowed.contains(&extent) {
             let names: Vec<String> = allowed.iter().map(|e| format!("`per {}`", e.name())).collect();
             let message = format!("{what} is never per {}", extent.name());
@@ -187,6 +178,26 @@ impl Checker<'_> {
             return None;
         }
         Some(extent)
+    }
+
+    /// The extent of this name.
+    pub(super) fn extent_named(&mut self, per: &Ident) -> Option<Extent> {
+        let extent = Extent::ALL.into_iter().find(|e| e.name() == &*per.text);
+        if extent.is_none() {
+            let help = match &*per.text {
+                "layer" | "param" | "parameter" | "weight" => "did you mean `per tensor`?".to_string(),
+                "channel" | "filter" | "neuron" | "output" => {
+                    "did you mean `per unit`? It is one index of the first axis".to_string()
+                }
+                name => match did_you_mean(name, Extent::ALL.map(Extent::name)) {
+                    Some(similar) => format!("did you mean `per {similar}`?"),
+                    None => "the extents are model, group, tensor, matrix, row, col, unit and element".to_string(),
+                },
+            };
+            let message = format!("there is no extent `{}`", per.text);
+            self.report(Diagnostic::new(Code::UnknownExtent, per.span, message).help(help));
+        }
+        extent
     }
 
     fn hyper(
@@ -220,7 +231,7 @@ impl Checker<'_> {
             return;
         };
         if let (HyperDefault::Number(id), HyperValue::Expr(expr)) = (&default, value) {
-            self.grows(*id, extent, expr.span, &format!("the default of `{}`", name.text));
+            self.grows(*id, extent, expr, &format!("the default of `{}`", name.text), false);
         }
         if self.program.hypers.len() >= MAX_HYPERS {
             self.too_many_names(name, "hypers", MAX_HYPERS);
@@ -410,7 +421,7 @@ impl Checker<'_> {
             self.declare(name, Symbol::Broken);
             return;
         };
-        self.grows(init_id, extent, init.span, &format!("the first value of `{}`", name.text));
+        self.grows(init_id, extent, init, &format!("the first value of `{}`", name.text), true);
         if self.program.states.len() >= MAX_STATES {
             self.too_many_names(name, "states", MAX_STATES);
             return;
@@ -422,13 +433,8 @@ impl Checker<'_> {
     }
 
     fn input(&mut self, item: &Item, name: &Ident, per: Option<&Ident>, default: Option<&Expr>) {
-        let extent = match per {
-            Some(per) if &*per.text == "element" => {
-                self.not_available(per.span, "an input per element");
-                None
-            }
-            _ => self.extent(per, Extent::Model, &[Extent::Model, Extent::Group, Extent::Tensor], "an input"),
-        };
+        let extents = [Extent::Model, Extent::Group, Extent::Tensor, Extent::Element];
+        let extent = self.extent(per, Extent::Model, &extents, "an input");
         self.declaring = Some(name.text.clone());
         let default_id = default.map(|e| {
             let id = self.at(Place::InputDefault, |this| this.number(e));
@@ -439,7 +445,16 @@ impl Checker<'_> {
             return;
         };
         if let (Some(id), Some(expr)) = (default_id, default) {
-            self.grows(id, extent, expr.span, &format!("the default of `{}`", name.text));
+            if extent == Extent::Element {
+                let message = format!("`{}` is a whole array, which has no default", name.text);
+                let help = format!("remove it, and ask: `if given({0}) {{ ... }} else {{ ... }}`", name.text);
+                self.report(
+                    Diagnostic::new(Code::NotAllowedHere, expr.span, message)
+                        .label("a default is one number")
+                        .help(help),
+                );
+            }
+            self.grows(id, extent, expr, &format!("the default of `{}`", name.text), false);
         }
         let id = InputId(self.program.inputs.len() as u32);
         self.declare(name, Symbol::Input(id));
@@ -464,16 +479,19 @@ impl Checker<'_> {
             nodes.push(Node { kind, extent: Extent::Model, ty: Ty::Number, span: param.span });
         }
         let outer_sizes = std::mem::replace(&mut self.sizes, vec![0; nodes.len()]);
+        let outer_marks = std::mem::replace(&mut self.marks, vec![Mark::default(); nodes.len()]);
         self.template = Some(nodes);
         let root = self.at(Place::DefBody, |this| this.expression(body));
         self.sizes = outer_sizes;
+        self.marks = outer_marks;
+        let reductions = std::mem::take(&mut self.template_reductions);
         let nodes = self.template.take().unwrap_or_default();
         self.scopes.leave();
         self.def_nodes += nodes.len();
         if self.def_nodes > MAX_DEF_NODES {
             self.too_many_operations(name.span);
         }
-        let template = root.map(|root| Rc::new(Template { needed: postorder(&nodes, root), nodes, root }));
+        let template = root.map(|root| Rc::new(Template { needed: postorder(&nodes, root), nodes, reductions, root }));
         for (index, param) in params.iter().enumerate() {
             if template.as_ref().is_some_and(|t| !t.needed.contains(&ExprId(index as u32))) {
                 self.uses.params.push((param.text.clone(), param.span, name.text.clone()));
@@ -499,17 +517,42 @@ impl Checker<'_> {
         );
     }
 
-    /// Reports a value that is larger than what it is for.
-    fn grows(&mut self, value: ExprId, target: Extent, span: Span, what: &str) {
+    /// Reports a value that is larger than what it is for; `reducible`: a reduction may stand there.
+    fn grows(&mut self, value: ExprId, target: Extent, expr: &Expr, what: &str, reducible: bool) {
         let extent = self.node(value).extent;
-        if extent > target {
-            let message = format!("{what} is per {}, but this value is per {}", target.name(), extent.name());
-            self.report(
-                Diagnostic::new(Code::ExtentGrows, span, message)
-                    .label(format!("differs per {}", extent.name()))
-                    .help(format!("declare it `per {}`", extent.name())),
-            );
+        if extent.fits_in(target) {
+            return;
         }
+        let help = match self.reduced(value, target, expr) {
+            Some(reduced) if reducible => format!("did you mean `{reduced}`? Or declare it `per {}`", extent.name()),
+            _ => format!("declare it `per {}`", extent.name()),
+        };
+        let message = format!("{what} is per {}, but {} is per {}", target.name(), self.named(expr), extent.name());
+        self.report(
+            Diagnostic::new(Code::ExtentGrows, expr.span, message)
+                .label(format!("differs per {}", extent.name()))
+                .help(help),
+        );
+    }
+
+    /// What an expression is called in a message: itself, if it is short.
+    fn named(&self, expr: &Expr) -> String {
+        match self.text(expr) {
+            text if text.len() <= 20 && text != "..." => format!("`{text}`"),
+            _ => "this value".to_string(),
+        }
+    }
+
+    /// The reduction that was probably meant where one value per `target` is needed; `None` if there is none.
+    fn reduced(&self, value: ExprId, target: Extent, expr: &Expr) -> Option<String> {
+        let Node { extent, ty, .. } = *self.node(value);
+        let function = match ty {
+            Ty::Condition => "any",
+            Ty::Number if extent.is_scalar() => "max",
+            Ty::Number => "mean",
+        };
+        let per = if target == Extent::Tensor { String::new() } else { format!(" per {}", target.name()) };
+        target.fits_in(extent).then(|| format!("{function}({}{per})", self.text(expr)))
     }
 
     fn statements(&mut self, block: &Block) -> Vec<Stmt> {
@@ -547,16 +590,10 @@ impl Checker<'_> {
                 self.not_available(item.span, "`use`");
                 None
             }
-            ItemKind::Skip { .. } => {
-                self.not_available(item.span, "`skip`");
-                None
-            }
-            ItemKind::Report { .. } => {
-                self.not_available(item.span, "`report`");
-                None
-            }
-            ItemKind::View { .. } => {
-                self.not_available(item.span, "`view`");
+            ItemKind::Skip { cond } => self.skip_statement(item.span, cond),
+            ItemKind::Report { name, value } => self.report_statement(item, name, value),
+            ItemKind::View { name, value } => {
+                self.view_statement(item, name, value);
                 None
             }
             ItemKind::Hyper { .. }
@@ -591,13 +628,15 @@ impl Checker<'_> {
             self.declare(name, Symbol::Broken);
             return None;
         };
-        self.grows(id, declared, value.span, &format!("`{}`", name.text));
+        self.grows(id, declared, value, &format!("`{}`", name.text), true);
         let id = self.as_elements_see_it(id, declared);
         let local = LocalId(self.program.locals.len() as u32);
         self.declare(name, Symbol::Local(local));
-        self.program.locals.push(Local { name: name.text.clone(), extent: declared.max(extent), span: name.span });
+        self.program.locals.push(Local { name: name.text.clone(), extent: declared.join(extent), span: name.span });
         self.local_depth.push(self.around.len());
         self.local_ty.push(ty);
+        // Its value is read in its own block only: the conditions around it do not matter to it.
+        self.timings.insert(Var::Local(local), self.mark(id).timing);
         Some(Stmt { kind: StmtKind::Let(local, id), span })
     }
 
@@ -627,18 +666,22 @@ impl Checker<'_> {
                 self.build(NodeKind::Binary(op, old, value_id), span)?
             }
         };
-        self.assigned_extent(var, name, value_id, value.span)?;
+        if matches!(var, Var::Param | Var::State(_)) {
+            self.changed = self.changed.or(Some(span));
+        }
+        self.assigned_extent(var, name, value_id, value)?;
         if !self.count(whole, span) {
             return None;
         }
         let whole = self.as_elements_see_it(whole, self.program.var_extent(var));
+        self.assigned_when(var, whole);
         Some(Stmt { kind: StmtKind::Assign(var, whole), span })
     }
 
-    /// A scalar condition that becomes a condition of elements is an outcome; anything else stays what it is.
+    /// A scalar condition that becomes one of elements is an outcome, unless it is late; anything else stays what it is.
     fn as_elements_see_it(&mut self, value: ExprId, target: Extent) -> ExprId {
         let is_condition = self.node(value).ty == Ty::Condition;
-        if is_condition && target == Extent::Element { self.outcome(value) } else { value }
+        if is_condition && !target.is_scalar() { self.outcome(value) } else { value }
     }
 
     /// The variable that an assignment names.
@@ -698,7 +741,7 @@ impl Checker<'_> {
     }
 
     /// Neither the value nor a condition around the assignment may be of larger extent than the variable.
-    fn assigned_extent(&mut self, var: Var, name: &Ident, value: ExprId, value_span: Span) -> Option<()> {
+    fn assigned_extent(&mut self, var: Var, name: &Ident, value: ExprId, expr: &Expr) -> Option<()> {
         let target = self.program.var_extent(var);
         let extent = self.node(value).extent;
         let declared = match var {
@@ -706,18 +749,21 @@ impl Checker<'_> {
             Var::State(id) => Some(self.program.states[id.index()].span),
             Var::Param | Var::Grad | Var::Value => None,
         };
-        let wider = |extent: Extent| match var {
-            Var::State(_) if extent == Extent::Element => {
-                format!("declare it per element: `state {} = ...`", name.text)
-            }
-            Var::State(_) => format!("declare it `state {} per {} = ...`", name.text, extent.name()),
-            _ => format!("declare it `let {} per {} = ...`", name.text, extent.name()),
+        let wider = |extent: Extent| match (var, extent.join(target)) {
+            (Var::State(_), Extent::Element) => format!("declare it per element: `state {} = ...`", name.text),
+            (Var::State(_), extent) => format!("declare it `state {} per {} = ...`", name.text, extent.name()),
+            (_, extent) => format!("declare it `let {} per {} = ...`", name.text, extent.name()),
         };
-        if extent > target {
-            let message = format!("`{}` is per {}, but this value is per {}", name.text, target.name(), extent.name());
-            let mut diagnostic = Diagnostic::new(Code::ExtentGrows, value_span, message)
+        if !extent.fits_in(target) {
+            let message =
+                format!("`{}` is per {}, but {} is per {}", name.text, target.name(), self.named(expr), extent.name());
+            let help = match self.reduced(value, target, expr) {
+                Some(reduced) => format!("did you mean `{reduced}`? Or {}", wider(extent)),
+                None => wider(extent),
+            };
+            let mut diagnostic = Diagnostic::new(Code::ExtentGrows, expr.span, message)
                 .label(format!("differs per {}", extent.name()))
-                .help(wider(extent));
+                .help(help);
             if let Some(declared) = declared {
                 diagnostic = diagnostic.also(declared, format!("one per {}", target.name()));
             }
@@ -728,18 +774,24 @@ impl Checker<'_> {
             Var::Local(id) => self.local_depth[id.index()],
             _ => 0,
         };
-        if let Some((extent, span)) = self.around[depth..].iter().copied().find(|(extent, _)| *extent > target) {
+        if let Some((extent, span)) = self.around[depth..].iter().copied().find(|(extent, _)| !extent.fits_in(target)) {
             let message = format!(
                 "`{}` is per {}, but whether it is assigned differs per {}",
                 name.text,
                 target.name(),
                 extent.name()
             );
+            let help = match target.fits_in(extent) {
+                true if target == Extent::Tensor => {
+                    format!("decide once, outside of this block: `if any({})`; or {}", self.short(span), wider(extent))
+                }
+                _ => wider(extent),
+            };
             self.report(
                 Diagnostic::new(Code::ExtentGrows, name.span, message)
                     .label(format!("one per {}", target.name()))
                     .also(span, format!("this condition differs per {}", extent.name()))
-                    .help(wider(extent)),
+                    .help(help),
             );
             return None;
         }
@@ -757,8 +809,12 @@ impl Checker<'_> {
         // A scalar condition is numbered before those inside it; it gives its number back if nothing inside concerns
         // elements.
         let conditions = self.program.conditions.len();
-        let outcome = cond.filter(|_| extent.is_scalar()).map(|cond| self.plan_condition(cond));
+        let selects_plan = |cond: &ExprId| extent.is_scalar() && !self.is_late(*cond);
+        let outcome = cond.filter(selects_plan).map(|cond| self.plan_condition(cond));
+        let timing = cond.map_or(Timing::default(), |cond| self.mark(cond).timing);
         self.around.push((extent, first.cond.span));
+        self.under.push((timing, first.cond.span));
+        let timings = self.timings.clone();
         let outer = self.inside;
         if let Some(id) = outcome {
             self.inside = Some((id, true));
@@ -767,6 +823,7 @@ impl Checker<'_> {
         if let Some(id) = outcome {
             self.inside = Some((id, false));
         }
+        let after_then = std::mem::replace(&mut self.timings, timings);
         let otherwise = match (rest.is_empty(), otherwise) {
             (false, _) => {
                 let span = Span { start: rest[0].cond.span.start, end: span.end };
@@ -777,6 +834,8 @@ impl Checker<'_> {
         };
         self.inside = outer;
         self.around.pop();
+        self.under.pop();
+        self.timings = after_either(after_then, std::mem::take(&mut self.timings));
         self.pending.splice(0..0, before);
         let cond = cond?;
         let kind = match outcome {
@@ -805,13 +864,17 @@ impl Checker<'_> {
         None
     }
 
-    /// Whether any of the statements, or a condition among them, does something for each element.
+    /// Whether any of the statements, or a condition among them, does something for each element or for a whole step, so
+    /// that a plan without them is another one.
     fn concerns_elements(&self, stmts: &[Stmt]) -> bool {
         stmts.iter().any(|stmt| match &stmt.kind {
-            StmtKind::Let(local, _) => !self.program.locals[local.index()].extent.is_scalar(),
-            StmtKind::Assign(var, _) => !self.program.var_extent(*var).is_scalar(),
-            StmtKind::Skip(_) | StmtKind::Report(..) => false,
-            StmtKind::If(IfKind::Select(cond), ..) if !self.node(*cond).extent.is_scalar() => true,
+            StmtKind::Let(local, value) => {
+                !self.program.locals[local.index()].extent.is_scalar() || self.mark(*value).arrays
+            }
+            StmtKind::Assign(var, value) => !self.program.var_extent(*var).is_scalar() || self.mark(*value).arrays,
+            StmtKind::Skip(_) => true,
+            StmtKind::Report(..) => false,
+            StmtKind::If(IfKind::Select(cond), ..) if self.mark(*cond).arrays => true,
             StmtKind::If(_, then, otherwise) => self.concerns_elements(then) || self.concerns_elements(otherwise),
         })
     }

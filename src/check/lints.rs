@@ -5,8 +5,7 @@
 
 use super::Uses;
 use super::program::{
-    BinaryOp, ExprId, Extent, FileKind, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt,
-    StmtKind, Var,
+    BinaryOp, ExprId, FileKind, Function, Hyper, HyperDefault, IfKind, NodeKind, Program, StateId, Stmt, StmtKind, Var,
 };
 use super::range::{ANY, Facts, Known, evaluate, examine};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
@@ -90,6 +89,7 @@ fn unused_declarations(program: &Program, uses: &Uses, parsed: &Parsed, found: &
     }
     let mut read = BTreeSet::new();
     each_expression(&program.body, program, &mut |root| reads(program, root, &mut |var, _| read.extend([var])));
+    program.views.iter().for_each(|view| reads(program, view.value, &mut |var, _| read.extend([var])));
     let mut assigned = BTreeSet::new();
     each_assignment(&program.body, &mut |var| assigned.extend([var]));
     for (index, state) in program.states.iter().enumerate() {
@@ -257,6 +257,10 @@ fn walk(
     facts.old.extend(states.clone());
     let mut walk = Walk { program, facts, visit };
     walk.statements(&program.body);
+    // Views see what is there after the step.
+    for view in &program.views {
+        examine(program, view.value, &walk.facts, walk.visit);
+    }
     walk.facts.vars
 }
 
@@ -294,7 +298,7 @@ fn roots(program: &Program, found: &mut Vec<Diagnostic>) {
     walk(program, facts, &states, &mut |id, operands| {
         let node = program.node(id);
         let NodeKind::Call(Function::Sqrt | Function::Rsqrt, args) = &node.kind else { return };
-        if node.extent != Extent::Element {
+        if node.extent.is_scalar() {
             return;
         }
         if !matches!(operands.first(), Some(Known::Number(low, _)) if *low < 0.0) {

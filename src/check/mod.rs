@@ -7,6 +7,7 @@
 //!
 //! The operations of the inlined rule are counted before a call is expanded, so a short file cannot become a long one.
 
+mod effects;
 mod expressions;
 mod items;
 mod lints;
@@ -15,6 +16,7 @@ mod print;
 pub mod program;
 mod range;
 mod recursion;
+mod reduce;
 mod schedules;
 
 pub(crate) use print::{condition_text, list_text, number_text};
@@ -148,8 +150,18 @@ struct Checker<'a> {
     inlining: Option<Span>,
     /// The body of the `def` being checked; elsewhere expressions go to the program's arena.
     template: Option<Vec<Node>>,
+    /// The reductions in it; elsewhere they go to the program's.
+    template_reductions: Vec<program::Reduction>,
     /// How many operations each node of the arena is, with all that it is made of, each use of an argument counted.
     sizes: Vec<u64>,
+    /// What else is kept of each node of the arena.
+    marks: Vec<reduce::Mark>,
+    /// When the present value of each variable is known.
+    timings: reduce::Timings,
+    /// When the conditions around the statement being checked are known, outermost first.
+    under: Vec<(reduce::Timing, Span)>,
+    /// The first assignment to the parameter or a state.
+    changed: Option<Span>,
     /// Operations of the statements and declarations so far.
     operations: u64,
     /// Whether there were more than a rule may have: then nothing more is built.
@@ -174,28 +186,35 @@ enum Place {
     Statement,
     /// A hyper's default: earlier hypers.
     HyperDefault,
-    /// A state's first value: `p` and hypers.
+    /// A state's first value: `p`, hypers, the shape and reductions of those.
     Init,
     /// An input's default: hypers.
     InputDefault,
     /// A `require`: hypers.
     Require,
-    /// The body of a `def`: its parameters, hypers, `t` and `epsilon`.
+    /// The body of a `def`: its parameters, hypers, `t`, the shape and `epsilon`, reductions and draws.
     DefBody,
+    /// A view: what is left after a step, and reductions of it.
+    View,
 }
 
 impl Place {
     fn has_parameter(self) -> bool {
-        matches!(self, Place::Statement | Place::Init)
+        matches!(self, Place::Statement | Place::Init | Place::View)
     }
 
     fn has_step(self) -> bool {
-        matches!(self, Place::Statement | Place::DefBody)
+        matches!(self, Place::Statement | Place::DefBody | Place::View)
     }
 
-    /// It differs between tensors: those of f32 and those of f64.
-    fn has_epsilon(self) -> bool {
-        matches!(self, Place::Statement | Place::Init | Place::DefBody)
+    fn has_states(self) -> bool {
+        matches!(self, Place::Statement | Place::View)
+    }
+
+    /// What belongs to a tensor: its shape, reductions over it, and the machine epsilon, which differs between those of
+    /// f32 and those of f64.
+    fn has_tensor(self) -> bool {
+        matches!(self, Place::Statement | Place::Init | Place::DefBody | Place::View)
     }
 
     fn describe(self) -> &'static str {
@@ -206,6 +225,7 @@ impl Place {
             Place::InputDefault => "the default of an input",
             Place::Require => "a `require`",
             Place::DefBody => "the body of a `def`",
+            Place::View => "a view",
         }
     }
 }
@@ -270,7 +290,12 @@ impl<'a> Checker<'a> {
             place: Place::Statement,
             inlining: None,
             template: None,
+            template_reductions: Vec::new(),
             sizes: Vec::new(),
+            marks: Vec::new(),
+            timings: reduce::Timings::new(),
+            under: Vec::new(),
+            changed: None,
             operations: 0,
             too_many_operations: false,
             def_nodes: 0,

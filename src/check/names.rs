@@ -1,6 +1,6 @@
 //! Which names mean what: the built-in names, and the scopes of a rule's own.
 
-use super::program::{FileKind, Function, HyperId, InputId, LocalId, StateId};
+use super::program::{DrawFn, FileKind, Function, HyperId, InputId, LocalId, ReduceFn, StateId};
 use crate::source::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,14 +65,6 @@ pub(super) fn values(kind: FileKind) -> &'static [&'static str] {
     }
 }
 
-/// Those of them that this version has.
-pub(super) fn available_values(kind: FileKind) -> &'static [&'static str] {
-    match kind {
-        FileKind::Schedule => values(kind),
-        FileKind::Optimizer | FileKind::Fragment => &["p", "g", "t", "pi", "inf", "epsilon"],
-    }
-}
-
 /// Those of them that statements assign.
 pub(super) fn assignable(kind: FileKind) -> &'static [&'static str] {
     match kind {
@@ -81,24 +73,28 @@ pub(super) fn assignable(kind: FileKind) -> &'static [&'static str] {
     }
 }
 
-/// Functions that fold many values into one. They belong to the language, not yet to this version.
-pub(super) const REDUCTIONS: &[&str] = &["sum", "mean", "norm", "rms", "any", "all", "dot"];
-
-/// Functions that this version reserves without having them.
-pub(super) const RESERVED_FUNCTIONS: &[&str] = &["uniform", "normal", "rademacher"];
-
 /// Functions of a list, or of an input.
 pub(super) const NAME_FUNCTIONS: &[&str] = &["count", "prod", "len", "increasing", "given"];
+
+/// The reduction of this name. With one argument only, `min`, `max` and `count` are reductions.
+pub(super) fn reduction(name: &str) -> Option<ReduceFn> {
+    ReduceFn::ALL.into_iter().find(|f| f.name() == name)
+}
+
+/// The draw of this name.
+pub(super) fn draw(name: &str) -> Option<DrawFn> {
+    DrawFn::ALL.into_iter().find(|f| f.name() == name)
+}
 
 /// The function of this name.
 pub(super) fn function(name: &str) -> Option<Function> {
     Function::NAMED.into_iter().find(|f| f.name() == name)
 }
 
-/// Whether the language has a function of this name, in this version or reserved.
+/// Whether the language has a function of this name.
 pub(super) fn is_function(name: &str) -> bool {
-    REDUCTIONS.contains(&name)
-        || RESERVED_FUNCTIONS.contains(&name)
+    reduction(name).is_some()
+        || draw(name).is_some()
         || NAME_FUNCTIONS.contains(&name)
         || name == "old"
         || function(name).is_some()

@@ -665,19 +665,9 @@ impl Function {
         }
     }
 
-    /// Whether elements have it, not only scalars: hardware has an instruction for it.
+    /// Whether elements have it, not only scalars: hardware has an instruction for it, or it is a polynomial.
     pub fn per_element(self) -> bool {
-        !matches!(
-            self,
-            Function::Cbrt
-                | Function::Exp
-                | Function::Log
-                | Function::Tanh
-                | Function::Sigmoid
-                | Function::Sin
-                | Function::Cos
-                | Function::Pow
-        )
+        !matches!(self, Function::Cbrt | Function::Tanh | Function::Sigmoid | Function::Pow)
     }
 
     /// A number or a condition.

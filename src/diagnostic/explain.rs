@@ -136,12 +136,14 @@ impl Code {
             ),
             Code::NotAvailable => (
                 "This is part of the language, but this version of the compiler does not have it yet. It has hypers, flags, \
-                 states and scalar inputs per model, group, tensor and element, `if`, `def`, `old` and `require`, every \
-                 function of scalars, and `+ - * / ^ abs sqrt rsqrt min max clamp sign fma lerp floor ceil round isfinite` per \
-                 element; schedules, and modes, lists and `given` in scalar code. It does not have fragments, reductions, random \
-                 numbers, `use`, `skip`, `report`, `view`, the shape, or the extents matrix, row, col and unit.",
-                Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g\nview doubled = 2 * p\n"),
-                PLAIN,
+                 states, inputs, reductions, random numbers, `if`, `def`, `old`, `require`, `skip`, `report` and `view`, every \
+                 function of scalars, and all but `cbrt tanh sigmoid` and powers that are not whole numbers per element; \
+                 schedules, and modes, lists and `given` in scalar code. It does not have fragments, `use`, or states that are \
+                 stored in another type than the parameter (`as bf16`).",
+                Some(
+                    "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m as bf16 = 0\nm = 0.9*m + g\np -= lr * m\n",
+                ),
+                "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m = 0\nm = 0.9*m + g\np -= lr * m\n",
             ),
             Code::WrongArity => (
                 "The function takes another number of arguments. The message says how many; for a `def` of yours, the \
@@ -185,12 +187,41 @@ impl Code {
             Code::ExtentGrows => (
                 "A value that differs from element to element is assigned to something that exists once per tensor (or \
                  group, or model), or the assignment stands under a condition that differs from element to element. One \
-                 place cannot hold many values. Declare what is assigned with the larger extent, or reduce the value to \
-                 one number first.",
+                 place cannot hold many values. Reduce the value first (`mean(x)`, `norm(x per row)`), or the condition \
+                 (`any(c)`, `all(c)`); or declare what is assigned with the larger extent.",
                 Some(
                     "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate v per tensor = 0\nv += g^2\np -= lr * g / (sqrt(v) + 1e-8)\n",
                 ),
                 "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate v = 0\nv += g^2\np -= lr * g / (sqrt(v) + 1e-8)\n",
+            ),
+            Code::NothingToReduce => (
+                "A reduction makes one value of many: `sum mean norm rms min max any all count` of one argument and `dot` of \
+                 two, one per tensor unless `per EXTENT` says otherwise. Here there is no more than one value for each result. \
+                 A hyper is one per group and `t` one per tensor: only `per group` and `per model` reduce those of many tensors.",
+                Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g / max(t)\n"),
+                "optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g / max(t per model)\n",
+            ),
+            Code::NotAReduction => (
+                "Only a reduction (`sum mean norm rms min max any all count dot`) says per what it is, with `per EXTENT` last in \
+                 the call. Any other function has the extent of its arguments, and `min` and `max` of two arguments are such.",
+                Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g / (sqrt(g^2 per row) + 1e-8)\n"),
+                "optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g / (sqrt(mean(g^2 per row)) + 1e-8)\n",
+            ),
+            Code::ReductionUnderCondition => (
+                "A reduction stands in a block, or in an arm of an `if`, whose condition differs within a tensor. It could mean \
+                 two things: of all values, or only of those where the condition holds. Say which: reduce before the condition, \
+                 or reduce `if CONDITION then x else 0`.",
+                Some(
+                    "optimizer example\nhyper lr = 1e-3 in [0, inf)\nif g > 0 {\n    p -= lr * g / (norm(g) + 1)\n}\n",
+                ),
+                "optimizer example\nhyper lr = 1e-3 in [0, inf)\nlet size = norm(g) + 1\nif g > 0 {\n    p -= lr * g / size\n}\n",
+            ),
+            Code::MisplacedStatement => (
+                "The statement cannot stand there. `skip if` stands before the first assignment to `p` or a state, because a step \
+                 that is skipped changes nothing, and not in a block whose condition differs within a tensor or reads a \
+                 reduction of this step. `report` and `view` stand outside of blocks: the host may ask for them at any time.",
+                Some("optimizer example\nhyper lr = 1e-3 in [0, inf)\np -= lr * g\nskip if any(g != g)\n"),
+                "optimizer example\nhyper lr = 1e-3 in [0, inf)\nskip if any(g != g)\np -= lr * g\n",
             ),
             Code::ScalarOnly => (
                 "This operation exists for scalars (values per model, group or tensor, computed in f64), not for elements. \

@@ -198,6 +198,14 @@ codes! {
     NotAssignable = "not-assignable", Error;
     /// A value of larger extent than what it is assigned to, or under a condition of larger extent.
     ExtentGrows = "extent-grows", Error;
+    /// A reduction whose result is of no smaller extent than what it is of.
+    NothingToReduce = "nothing-to-reduce", Error;
+    /// `per` in a call of something that is no reduction.
+    NotAReduction = "not-a-reduction", Error;
+    /// A reduction under a condition that differs within a tensor.
+    ReductionUnderCondition = "reduction-under-condition", Error;
+    /// A `skip` after an assignment, or a statement in a block that only the top level has.
+    MisplacedStatement = "misplaced-statement", Error;
     /// An operation that only scalars have.
     ScalarOnly = "scalar-only", Error;
     /// A number that overflows.
