@@ -553,16 +553,14 @@ impl Writer {
                     "ceil(X)",
                     "round(X)",
                     "square(X)",
-                    "exp(-abs(X))",
                     "log(0.5 + abs(X))",
                     "sin(X)",
                     "cos(X)",
                     "log(X)",
                     "sqrt(X)",
-                    "exp(X)",
                 ];
                 if extent.is_scalar() {
-                    forms.extend(["tanh(X)", "sigmoid(X)", "cbrt(X)", "(X)^-1"]);
+                    forms.extend(["exp(-abs(X))", "exp(X)", "tanh(X)", "sigmoid(X)", "cbrt(X)", "(X)^-1"]);
                 }
                 (fill(forms[usize::from(*op) % forms.len()], &[&a]), extent)
             }
