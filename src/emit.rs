@@ -154,9 +154,13 @@ pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, 
         // A rule that passed the checker has no errors, so it always has a layout.
         Stage::Ast => Ok(syntax::print(&syntax::parse(&program.file)).unwrap_or_default()),
         Stage::Program => Ok(print_program(program)),
-        _ if program.kind == FileKind::Schedule => {
-            let reason =
-                format!("a schedule has the stages ast and program only, not {}: it is evaluated", stage.name());
+        _ if program.kind != FileKind::Optimizer => {
+            let kind = program.kind.keyword();
+            let because = match program.kind {
+                FileKind::Schedule => "it is evaluated".to_string(),
+                _ => format!("write `use {}` in an optimizer", program.name),
+            };
+            let reason = format!("a {kind} has the stages ast and program only, not {}: {because}", stage.name());
             Err(Error::Codegen { rule: rule.name().to_string(), reason })
         }
         _ if !options.all => text(rule, stage, options, &optimizer.facts(options.storage, options.t)),

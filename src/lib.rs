@@ -145,8 +145,8 @@ pub use diagnostic::{Code, CompileError, Diagnostic, Severity};
 pub use emit::{EmitOptions, Stage, emit};
 pub use ir::{Facts, Math, Outcome, Storage};
 pub use runtime::{
-    Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED, Selector,
-    StateValues, Tensor, TensorId,
+    Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED,
+    SHIPPED_FRAGMENTS, Selector, StateValues, Tensor, TensorId,
 };
 pub use schedule::{Advance, SHIPPED_SCHEDULES, Schedule, ScheduleRun};
 pub use source::{SourceFile, Span};

@@ -68,6 +68,6 @@ fn shipped(kind: FileKind) -> &'static [(&'static str, &'static str)] {
     match kind {
         FileKind::Optimizer => crate::SHIPPED,
         FileKind::Schedule => crate::schedule::SHIPPED_SCHEDULES,
-        FileKind::Fragment => &[],
+        FileKind::Fragment => crate::SHIPPED_FRAGMENTS,
     }
 }

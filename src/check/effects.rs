@@ -24,6 +24,25 @@ impl Checker<'_> {
     pub(super) fn skip_statement(&mut self, span: Span, cond: &Expr) -> Option<Stmt> {
         self.is_rule("skip", span)?;
         let id = self.condition(cond);
+        let text = self.text(cond).to_string();
+        self.may_skip(span, &text)?;
+        let id = id?;
+        let extent = self.node(id).extent;
+        if !extent.is_scalar() {
+            let message = format!("a step is one of a whole tensor, but this condition is per {}", extent.name());
+            let help = format!("write `skip if any({text})` or `skip if all({text})`");
+            self.report(
+                Diagnostic::new(Code::ExtentGrows, cond.span, message)
+                    .label(format!("differs per {}", extent.name()))
+                    .help(help),
+            );
+            return None;
+        }
+        self.count(id, span).then_some(Stmt { kind: StmtKind::Skip(id), span })
+    }
+
+    /// Reports a `skip` where a step cannot be skipped. `cond`: its condition as written.
+    pub(super) fn may_skip(&mut self, span: Span, cond: &str) -> Option<()> {
         if let Some(changed) = self.changed {
             self.report(
                 Diagnostic::new(Code::MisplacedStatement, span, "a step is skipped before it has changed anything")
@@ -43,7 +62,7 @@ impl Checker<'_> {
             return None;
         }
         if let Some((_, around)) = self.under.iter().find(|(timing, _)| timing.late).copied() {
-            let (outer, inner) = (self.short(around), self.text(cond).to_string());
+            let outer = self.short(around);
             self.report(
                 Diagnostic::new(
                     Code::MisplacedStatement,
@@ -51,24 +70,11 @@ impl Checker<'_> {
                     "a `skip` does not stand under a reduction of this step",
                 )
                 .also(around, "this condition reads a reduction")
-                .help(format!("move it out of the block, and join the conditions: `skip if {outer} and {inner}`")),
+                .help(format!("move it out of the block, and join the conditions: `skip if {outer} and {cond}`")),
             );
             return None;
         }
-        let id = id?;
-        let extent = self.node(id).extent;
-        if !extent.is_scalar() {
-            let text = self.text(cond);
-            let message = format!("a step is one of a whole tensor, but this condition is per {}", extent.name());
-            let help = format!("write `skip if any({text})` or `skip if all({text})`");
-            self.report(
-                Diagnostic::new(Code::ExtentGrows, cond.span, message)
-                    .label(format!("differs per {}", extent.name()))
-                    .help(help),
-            );
-            return None;
-        }
-        self.count(id, span).then_some(Stmt { kind: StmtKind::Skip(id), span })
+        Some(())
     }
 
     /// `report NAME = EXPR`. `None`: an error has been reported.
@@ -115,7 +121,7 @@ impl Checker<'_> {
     }
 
     /// Reports a statement in a block that only the top level has.
-    fn is_at_top(&mut self, what: &str, span: Span, before: &str, then: &str) {
+    pub(super) fn is_at_top(&mut self, what: &str, span: Span, before: &str, then: &str) {
         let Some((_, around)) = self.around.last().copied() else { return };
         let message = format!("a `{what}` does not depend on conditions: it stands outside of blocks");
         self.report(

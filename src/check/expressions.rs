@@ -194,8 +194,8 @@ impl Checker<'_> {
     }
 
     fn name(&mut self, name: &str, span: Span) -> Option<ExprId> {
-        if name.contains('.') {
-            self.not_available(span, &format!("`{name}`, a name of a used rule,"));
+        if name.contains('.') && self.scopes.find(name).is_none() {
+            self.unknown_name_of_used(name, span);
             return None;
         }
         let kind = match self.scopes.find(name) {
@@ -279,6 +279,10 @@ impl Checker<'_> {
             return;
         }
         if self.named_elsewhere(name, span) {
+            return;
+        }
+        // It may be a hyper that a `use` would have added.
+        if self.used.broken && self.place == Place::Statement {
             return;
         }
         // What may stand here, so that who follows the advice is not told off for it.

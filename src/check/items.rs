@@ -397,7 +397,7 @@ impl Checker<'_> {
         Some(values.into())
     }
 
-    fn too_many_names(&mut self, name: &Ident, what: &str, limit: usize) {
+    pub(super) fn too_many_names(&mut self, name: &Ident, what: &str, limit: usize) {
         // The first of them is enough.
         let message = format!("a rule has at most {limit} {what}");
         if !self.diagnostics.iter().any(|d| d.code == Code::TooManyNames && d.message == message) {
@@ -586,10 +586,7 @@ impl Checker<'_> {
                 }
                 None
             }
-            ItemKind::Use { .. } => {
-                self.not_available(item.span, "`use`");
-                None
-            }
+            ItemKind::Use { rule, alias, bindings } => self.use_rule(item.span, rule, alias.as_ref(), bindings),
             ItemKind::Skip { cond } => self.skip_statement(item.span, cond),
             ItemKind::Report { name, value } => self.report_statement(item, name, value),
             ItemKind::View { name, value } => {
@@ -669,7 +666,7 @@ impl Checker<'_> {
         if matches!(var, Var::Param | Var::State(_)) {
             self.changed = self.changed.or(Some(span));
         }
-        self.assigned_extent(var, name, value_id, value)?;
+        self.assigned_extent(var, name, value_id, Some(value))?;
         if !self.count(whole, span) {
             return None;
         }
@@ -679,7 +676,7 @@ impl Checker<'_> {
     }
 
     /// A scalar condition that becomes one of elements is an outcome, unless it is late; anything else stays what it is.
-    fn as_elements_see_it(&mut self, value: ExprId, target: Extent) -> ExprId {
+    pub(super) fn as_elements_see_it(&mut self, value: ExprId, target: Extent) -> ExprId {
         let is_condition = self.node(value).ty == Ty::Condition;
         if is_condition && !target.is_scalar() { self.outcome(value) } else { value }
     }
@@ -687,6 +684,14 @@ impl Checker<'_> {
     /// The variable that an assignment names.
     fn assigned(&mut self, name: &Ident) -> Option<Var> {
         let what = match self.scopes.find(&name.text) {
+            Some((Symbol::State(_) | Symbol::Local(_), used)) if name.text.contains('.') => {
+                self.assigned_to_used(name, used);
+                return None;
+            }
+            None if name.text.contains('.') => {
+                self.unknown_name_of_used(&name.text, name.span);
+                return None;
+            }
             Some((Symbol::State(id), _)) => return Some(Var::State(id)),
             Some((Symbol::Local(id), _)) => return Some(Var::Local(id)),
             Some((Symbol::Broken, _)) => return None,
@@ -723,9 +728,6 @@ impl Checker<'_> {
                 candidates.extend(names::assignable(self.program.kind).iter().copied());
                 let help = match did_you_mean(&name.text, candidates) {
                     Some(similar) => format!("did you mean `{similar}`? A new local is `let {} = ...`", name.text),
-                    None if name.text.contains('.') => {
-                        "this version has no names with dots: it has no `use`".to_string()
-                    }
                     None => format!(
                         "a new local is `let {0} = ...`; a value that is kept from step to step is `state {0} = 0` above",
                         name.text
@@ -741,7 +743,8 @@ impl Checker<'_> {
     }
 
     /// Neither the value nor a condition around the assignment may be of larger extent than the variable.
-    fn assigned_extent(&mut self, var: Var, name: &Ident, value: ExprId, expr: &Expr) -> Option<()> {
+    /// `expr`: the value, if it stands in this file.
+    pub(super) fn assigned_extent(&mut self, var: Var, name: &Ident, value: ExprId, expr: Option<&Expr>) -> Option<()> {
         let target = self.program.var_extent(var);
         let extent = self.node(value).extent;
         let declared = match var {
@@ -755,13 +758,13 @@ impl Checker<'_> {
             (_, extent) => format!("declare it `let {} per {} = ...`", name.text, extent.name()),
         };
         if !extent.fits_in(target) {
-            let message =
-                format!("`{}` is per {}, but {} is per {}", name.text, target.name(), self.named(expr), extent.name());
-            let help = match self.reduced(value, target, expr) {
+            let named = expr.map_or("this value".to_string(), |expr| self.named(expr));
+            let message = format!("`{}` is per {}, but {named} is per {}", name.text, target.name(), extent.name());
+            let help = match expr.and_then(|expr| self.reduced(value, target, expr)) {
                 Some(reduced) => format!("did you mean `{reduced}`? Or {}", wider(extent)),
                 None => wider(extent),
             };
-            let mut diagnostic = Diagnostic::new(Code::ExtentGrows, expr.span, message)
+            let mut diagnostic = Diagnostic::new(Code::ExtentGrows, expr.map_or(name.span, |expr| expr.span), message)
                 .label(format!("differs per {}", extent.name()))
                 .help(help);
             if let Some(declared) = declared {
@@ -805,6 +808,28 @@ impl Checker<'_> {
         // What the condition calls comes before the whole statement, not into its first block.
         let before = std::mem::take(&mut self.pending);
         let header = Span { start: span.start.min(first.cond.span.start), end: first.cond.span.end };
+        let stmt = self.blocks(cond, first.cond.span, header, &mut |this, holds| match (holds, rest, otherwise) {
+            (true, ..) => this.statements(&first.block),
+            (false, [next, ..], _) => {
+                let span = Span { start: next.cond.span.start, end: span.end };
+                this.branches(span, rest, otherwise).into_iter().collect()
+            }
+            (false, [], Some(block)) => this.statements(block),
+            (false, [], None) => Vec::new(),
+        });
+        self.pending.splice(0..0, before);
+        stmt
+    }
+
+    /// A block statement over a condition; `None` if there is none, which has been reported. `block` checks the block where
+    /// the condition holds, then the other.
+    pub(super) fn blocks(
+        &mut self,
+        cond: Option<ExprId>,
+        cond_span: Span,
+        header: Span,
+        block: &mut dyn FnMut(&mut Self, bool) -> Vec<Stmt>,
+    ) -> Option<Stmt> {
         let extent = cond.map_or(Extent::Model, |id| self.node(id).extent);
         // A scalar condition is numbered before those inside it; it gives its number back if nothing inside concerns
         // elements.
@@ -812,31 +837,23 @@ impl Checker<'_> {
         let selects_plan = |cond: &ExprId| extent.is_scalar() && !self.is_late(*cond);
         let outcome = cond.filter(selects_plan).map(|cond| self.plan_condition(cond));
         let timing = cond.map_or(Timing::default(), |cond| self.mark(cond).timing);
-        self.around.push((extent, first.cond.span));
-        self.under.push((timing, first.cond.span));
+        self.around.push((extent, cond_span));
+        self.under.push((timing, cond_span));
         let timings = self.timings.clone();
         let outer = self.inside;
         if let Some(id) = outcome {
             self.inside = Some((id, true));
         }
-        let then = self.statements(&first.block);
+        let then = block(self, true);
         if let Some(id) = outcome {
             self.inside = Some((id, false));
         }
         let after_then = std::mem::replace(&mut self.timings, timings);
-        let otherwise = match (rest.is_empty(), otherwise) {
-            (false, _) => {
-                let span = Span { start: rest[0].cond.span.start, end: span.end };
-                self.branches(span, rest, otherwise).into_iter().collect()
-            }
-            (true, Some(block)) => self.statements(block),
-            (true, None) => Vec::new(),
-        };
+        let otherwise = block(self, false);
         self.inside = outer;
         self.around.pop();
         self.under.pop();
         self.timings = after_either(after_then, std::mem::take(&mut self.timings));
-        self.pending.splice(0..0, before);
         let cond = cond?;
         let kind = match outcome {
             Some(id) if self.concerns_elements(&then) || self.concerns_elements(&otherwise) => IfKind::Plan(id),

@@ -22,6 +22,10 @@ pub(super) fn lints(program: &Program, uses: &Uses, parsed: &Parsed) -> Vec<Diag
     if program.kind == FileKind::Optimizer {
         zero_over_zero(program, &mut found);
     }
+    // What a `use` is replaced by has been looked at in its own file; what it gives it is this file's.
+    found.retain(|diagnostic| {
+        diagnostic.code == Code::ParameterNeverUpdated || !uses.used.contains(&diagnostic.primary.span)
+    });
     // An inlined `def` is looked at once a call: what is wrong in its body is said once.
     crate::diagnostic::sort(&mut found);
     found.dedup_by(|a, b| a.code == b.code && a.primary.span == b.primary.span);
@@ -93,10 +97,17 @@ fn unused_declarations(program: &Program, uses: &Uses, parsed: &Parsed, found: &
     let mut assigned = BTreeSet::new();
     each_assignment(&program.body, &mut |var| assigned.extend([var]));
     for (index, state) in program.states.iter().enumerate() {
+        // Those with a dot are a used rule's, and its own file has been looked at.
+        if state.name.contains('.') {
+            continue;
+        }
         let var = Var::State(StateId(index as u32));
         let name = &state.name;
+        let of_parameter = |id: &ExprId| program.node(*id).kind == NodeKind::Read(Var::Param);
         found.push(match (read.contains(&var), assigned.contains(&var)) {
             (true, true) => continue,
+            // What the parameter was at first no hyper can say.
+            (true, false) if program.postorder(state.init).iter().any(of_parameter) => continue,
             (true, false) => {
                 let message = format!("the state `{name}` is read, but never assigned");
                 Diagnostic::new(Code::StateNeverUpdated, state.span, message)
@@ -147,6 +158,14 @@ fn each_assignment(stmts: &[Stmt], f: &mut dyn FnMut(Var)) {
 fn unused_values(program: &Program, found: &mut Vec<Diagnostic>) {
     let mut live: BTreeSet<Var> = (0..program.states.len()).map(|i| Var::State(StateId(i as u32))).collect();
     live.extend([Var::Param, Var::Value]);
+    if program.kind == FileKind::Fragment {
+        // What it leaves is for the rule that uses it: the gradient, and what it has by names with a dot.
+        live.extend([Var::Grad]);
+        live.extend(program.body.iter().filter_map(|stmt| match stmt.kind {
+            StmtKind::Let(local, _) => Some(Var::Local(local)),
+            _ => None,
+        }));
+    }
     let mut unused = Vec::new();
     live_before(program, &program.body, &mut live, &mut unused);
     for (var, span) in unused {

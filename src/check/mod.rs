@@ -1,23 +1,26 @@
 //! From a syntax tree to a [`Program`]: the only stage that rejects a rule.
 //!
 //! Comes in: [`Parsed`]. Goes out: [`Checked`], a program in which every name is an id, every value has its extent, and
-//! every `def` is inlined, with the lints; or every error of the file, those of the parser among them. A program that
+//! every `def` and every `use` is inlined, with the lints; or every error of the file, those of the parser among them. A program that
 //! comes out of here can be lowered, planned and compiled without failing. Nothing here knows types of numbers,
 //! rounding or memory.
 //!
 //! The operations of the inlined rule are counted before a call is expanded, so a short file cannot become a long one.
 
 mod effects;
+mod expand;
 mod expressions;
 mod items;
 mod lints;
 mod names;
+mod others;
 mod print;
 pub mod program;
 mod range;
 mod recursion;
 mod reduce;
 mod schedules;
+mod uses;
 
 pub(crate) use print::{condition_text, list_text, number_text};
 pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
@@ -29,9 +32,9 @@ use crate::source::Span;
 use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
 use names::Scopes;
+use others::Callees;
 use program::{ConditionId, Extent, Node};
-use schedules::Callees;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Operations of one rule, every `def` inlined. A statement is one too, whatever it assigns.
@@ -81,7 +84,7 @@ pub fn check_with(parsed: &Parsed, library: &dyn Library) -> Result<Checked, Vec
     check_inside(parsed, library, &[], &Callees::default()).map(|(checked, _)| checked)
 }
 
-/// Checks a file that the files `callers` are calling, outermost first. Says also how deep the calls in it go.
+/// Checks a file that the files `callers` name, outermost first. Says also how deep those go that it names.
 fn check_inside(
     parsed: &Parsed,
     library: &dyn Library,
@@ -89,11 +92,9 @@ fn check_inside(
     callees: &Callees,
 ) -> Result<(Checked, usize), Vec<Diagnostic>> {
     let mut checker = Checker::new(parsed, library, callers, callees);
-    // What stands in a file of a kind that is not available has names and rules of its own.
-    if checker.header(&parsed.ast) {
-        checker.items(&parsed.ast);
-        checker.value_is_assigned();
-    }
+    checker.header(&parsed.ast);
+    checker.items(&parsed.ast);
+    checker.value_is_assigned();
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.append(&mut checker.diagnostics);
     let failed = diagnostics.iter().any(|d| d.severity() == Severity::Error);
@@ -114,12 +115,14 @@ fn check_inside(
 struct Checker<'a> {
     parsed: &'a Parsed,
     library: &'a dyn Library,
-    /// The files that call this one, outermost first, this one last.
+    /// The files that name this one, outermost first, this one last.
     callers: Vec<Arc<str>>,
-    /// The schedules that have been called.
+    /// The files that have been named.
     callees: Callees,
-    /// How deep the calls of schedules go: 0 if there are none.
+    /// How deep the other files that this one names go: 0 if it names none.
     calls: usize,
+    /// What `use` has brought here.
+    used: uses::Used,
     /// What is known where every hyper is its default, once it is asked for.
     defaults: Option<range::Facts>,
     /// Statements that the expression being checked needs before its own.
@@ -239,6 +242,8 @@ struct Uses {
     params: Vec<(Arc<str>, Span, Arc<str>)>,
     /// The name and place of each `def`, and whether it is called.
     defs: Vec<(Arc<str>, Span, bool)>,
+    /// Where each `use` stands: what it brings is another file's.
+    used: BTreeSet<Span>,
 }
 
 impl<'a> Checker<'a> {
@@ -273,6 +278,7 @@ impl<'a> Checker<'a> {
             callers,
             callees: callees.clone(),
             calls: 0,
+            used: uses::Used::default(),
             defaults: None,
             pending: Vec::new(),
             program,
@@ -318,19 +324,15 @@ impl<'a> Checker<'a> {
         );
     }
 
-    /// Whether this version has files of this kind, as far as the header says.
-    fn header(&mut self, ast: &Ast) -> bool {
-        let Some(header) = &ast.header else { return true };
-        if header.kind == FileKind::Fragment {
-            self.not_available(header.span, &format!("a file that holds a {}", header.kind.keyword()));
-            return false;
-        }
+    /// Whether the header says what the file is called.
+    fn header(&mut self, ast: &Ast) {
+        let Some(header) = &ast.header else { return };
         let stem: String = {
             use unicode_normalization::UnicodeNormalization;
             self.parsed.file.stem().nfc().collect()
         };
         if *header.name.text != *stem {
-            let what = if header.kind == FileKind::Schedule { "schedule" } else { "rule" };
+            let what = if header.kind == FileKind::Optimizer { "rule" } else { header.kind.keyword() };
             let named = format!("the file is called `{stem}`, the {} `{}`", what, header.name.text);
             let renamed = format!("rename the file to `{}.{}`", header.name.text, header.kind.extension());
             let help = if crate::syntax::is_name(&stem) {
@@ -342,6 +344,5 @@ impl<'a> Checker<'a> {
                 Diagnostic::new(Code::WrongFileName, header.name.span, named).label("not the file's name").help(help),
             );
         }
-        true
     }
 }

@@ -238,7 +238,7 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
     }
 }
 
-/// What a reduction of such values may give, one of no values among them.
+/// What a reduction of such values may give. That there may be none is left out of account.
 fn reduction(function: ReduceFn, of: &[Known], of_squares: bool) -> Known {
     let (low, high) = of[0].bounds();
     match function {
@@ -251,8 +251,7 @@ fn reduction(function: ReduceFn, of: &[Known], of_squares: bool) -> Known {
         // Rounding keeps the mean of numbers of one sign of that sign, but not between the two bounds.
         ReduceFn::Mean if low >= 0.0 => Known::Number(0.0, f64::INFINITY),
         ReduceFn::Mean if high <= 0.0 => Known::Number(f64::NEG_INFINITY, 0.0),
-        ReduceFn::Min => Known::Number(low, f64::INFINITY),
-        ReduceFn::Max => Known::Number(f64::NEG_INFINITY, high),
+        ReduceFn::Min | ReduceFn::Max => Known::Number(low, high),
         ReduceFn::Sum | ReduceFn::Mean | ReduceFn::Dot => ANY,
     }
 }

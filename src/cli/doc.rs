@@ -3,7 +3,7 @@
 //! The formula is the rule's own text in its canonical layout, so it cannot say anything else than what is compiled.
 
 use super::list::{default_plan, states};
-use super::{Failure, indented, load_rule_or_schedule, markdown_table, print};
+use super::{Failure, indented, load_any, markdown_table, print};
 use crate::check::expression_text;
 use crate::check::program::HyperDefault;
 use crate::ir::Access;
@@ -12,21 +12,20 @@ use crate::syntax::parse;
 use crate::{Rule, SourceFile};
 use std::path::PathBuf;
 
-/// Show what a rule or a schedule does: formula, hypers, states, memory traffic
+/// Show what a rule, a fragment or a schedule does: formula, hypers, states, memory traffic
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A path, or the name of a shipped rule or schedule
+    /// A path, or the name of a shipped rule, fragment or schedule
     rule: PathBuf,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let rule = load_rule_or_schedule(&args.rule)?;
+    let rule = load_any(&args.rule)?;
     print(&page(&rule)?)
 }
 
 fn page(rule: &Rule) -> Result<String, Failure> {
     let program = rule.program();
-    let is_schedule = program.kind == FileKind::Schedule;
     let mut text = format!("# {}\n", program.name);
     if !program.docs.is_empty() {
         let docs: Vec<&str> = program.docs.iter().map(|line| line.trim_end()).collect();
@@ -74,7 +73,8 @@ fn page(rule: &Rule) -> Result<String, Failure> {
         }
         text += &format!("\n## Inputs\n\n{}", markdown_table(&rows));
     }
-    if is_schedule {
+    // The others are not run by themselves.
+    if program.kind != FileKind::Optimizer {
         return Ok(text);
     }
     Ok(text + &memory(rule)?)

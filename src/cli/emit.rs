@@ -1,6 +1,6 @@
 //! `updraft emit`: the text of a stage of a rule. It is made by [`crate::emit`]; here are its arguments.
 
-use super::{Failure, load_rule_or_schedule, parse_set, print};
+use super::{Failure, load_any, parse_set, print};
 use crate::codegen::{Isa, Lanes};
 use crate::{EmitOptions, HyperValue, Math, Stage, Storage};
 use clap::builder::PossibleValuesParser;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Print what a rule becomes: one stage of the compiler
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A path, or the name of a shipped rule or schedule; schedules have the stages ast and program
+    /// A path, or the name of a shipped rule, fragment or schedule; those that do not run have the stages ast and program
     rule: PathBuf,
     /// What to print: the file laid out, the checked program, the step in SSA, the sweeps, the loop body, or its code
     #[arg(long, value_parser = stages())]
@@ -39,7 +39,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let rule = load_rule_or_schedule(&args.rule)?;
+    let rule = load_any(&args.rule)?;
     let defaults = EmitOptions::default();
     let simd = 16 / args.dtype.bytes();
     let lanes = match args.lanes.as_deref() {

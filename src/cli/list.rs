@@ -1,4 +1,4 @@
-//! `updraft list`: the shipped rules and schedules.
+//! `updraft list`: the shipped rules, fragments and schedules.
 //!
 //! What a rule costs depends on its hypers and its types; the figures are those of the defaults in f32.
 
@@ -6,9 +6,10 @@ use super::{Failure, columns, print, wrap};
 use crate::ir::step::Array;
 use crate::ir::{Storage, lower};
 use crate::plan::{Plan, plan};
-use crate::{Rule, SHIPPED, SHIPPED_SCHEDULES};
+use crate::syntax::ast::FileKind;
+use crate::{Rule, SHIPPED, SHIPPED_FRAGMENTS, SHIPPED_SCHEDULES};
 
-/// List the shipped rules and schedules
+/// List the shipped rules, fragments and schedules
 #[derive(clap::Args)]
 pub(super) struct Args {}
 
@@ -37,17 +38,25 @@ pub(super) fn run(_: &Args) -> Result<(), Failure> {
         text.push('\n');
     }
     text += "\nstates: values kept per element; bytes: moved per element and step\n(for f32 at the defaults)\n\n";
-    let width = SHIPPED_SCHEDULES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    text += "schedule\n";
-    for (name, _) in SHIPPED_SCHEDULES {
-        let rule = Rule::shipped_schedule(name)?;
+    text += &described("fragment, for rules to use", FileKind::Fragment, SHIPPED_FRAGMENTS)?;
+    text.push('\n');
+    text += &described("schedule", FileKind::Schedule, SHIPPED_SCHEDULES)?;
+    print(&text)
+}
+
+/// What is not run by itself: its name and the first line about it.
+fn described(title: &str, kind: FileKind, table: &[(&str, &str)]) -> Result<String, Failure> {
+    let width = table.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = format!("{title}\n");
+    for (name, _) in table {
+        let rule = Rule::shipped_kind(kind, name)?;
         let description = rule.program().docs.iter().find(|line| !line.trim().is_empty());
         let description = description.map_or(String::new(), |line| line.trim().to_string());
         let description = columns().map_or(description.clone(), |columns| wrap(&description, columns, width + 2));
         text += format!("{name:<width$}  {description}").trim_end();
         text.push('\n');
     }
-    print(&text)
+    Ok(text)
 }
 
 /// The plan that the rule runs in f32 with its default hypers, once the first steps are over.

@@ -22,7 +22,7 @@ mod train;
 use crate::diagnostic::{Color, CompileError, did_you_mean, harmless, render_all};
 use crate::library::Beside;
 use crate::syntax::ast::FileKind;
-use crate::{Error, HyperValue, Rule, SHIPPED, SHIPPED_SCHEDULES, Schedule, Severity, SourceFile};
+use crate::{Error, HyperValue, Rule, SHIPPED, SHIPPED_FRAGMENTS, SHIPPED_SCHEDULES, Schedule, Severity, SourceFile};
 use clap::{Parser, Subcommand};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -210,26 +210,26 @@ fn load_rule(argument: &Path) -> Result<Rule, Failure> {
             )));
         }
     }
-    Ok(Rule::compile(read_source(argument)?).map_err(Error::from)?)
+    Ok(Rule::compile_with(read_source(argument)?, &Beside::of(argument)).map_err(Error::from)?)
 }
 
-/// What an argument means that may be a rule or a schedule.
-fn load_rule_or_schedule(argument: &Path) -> Result<Rule, Failure> {
+/// What an argument means that may be a rule, a fragment or a schedule.
+fn load_any(argument: &Path) -> Result<Rule, Failure> {
     let name = argument.to_str().filter(|text| !text.contains(['/', '\\', '.']));
-    let shipped = |name: &&str| SHIPPED.iter().chain(SHIPPED_SCHEDULES).any(|(shipped, _)| shipped == name);
+    let has = |table: &[(&str, &str)], name: &str| table.iter().any(|(shipped, _)| *shipped == name);
     let file = match name {
-        Some(name) if SHIPPED_SCHEDULES.iter().any(|(shipped, _)| *shipped == name) => {
-            return Rule::shipped_schedule(name).map_err(Failure::from);
-        }
-        Some(name) if name != "-" && !shipped(&name) && !argument.exists() => {
-            let all = SHIPPED.iter().chain(SHIPPED_SCHEDULES).map(|(shipped, _)| *shipped);
-            let hint = did_you_mean(name, all).map_or(String::new(), |similar| format!(" (did you mean `{similar}`?)"));
+        Some(name) if has(SHIPPED, name) => return load_rule(argument),
+        Some(name) if has(SHIPPED_FRAGMENTS, name) => return Ok(Rule::shipped_kind(FileKind::Fragment, name)?),
+        Some(name) if has(SHIPPED_SCHEDULES, name) => return Ok(Rule::shipped_kind(FileKind::Schedule, name)?),
+        Some(name) if name != "-" && !argument.exists() => {
+            let all = [SHIPPED, SHIPPED_FRAGMENTS, SHIPPED_SCHEDULES].concat();
+            let similar = did_you_mean(name, all.iter().map(|(shipped, _)| *shipped));
+            let hint = similar.map_or(String::new(), |similar| format!(" (did you mean `{similar}`?)"));
             return Err(Failure::Message(format!(
-                "no shipped rule or schedule is called `{name}`{hint}, and there is no such file; `updraft list` shows \
-                 what is shipped"
+                "no shipped rule, fragment or schedule is called `{name}`{hint}, and there is no such file; `updraft list` \
+                 shows what is shipped"
             )));
         }
-        Some(name) if shipped(&name) => return load_rule(argument),
         _ => read_source(argument)?,
     };
     let kind = crate::syntax::parse(&file).ast.header.map_or(FileKind::Optimizer, |header| header.kind);

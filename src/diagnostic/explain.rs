@@ -138,8 +138,8 @@ impl Code {
                 "This is part of the language, but this version of the compiler does not have it yet. It has hypers, flags, \
                  states, inputs, reductions, random numbers, `if`, `def`, `old`, `require`, `skip`, `report` and `view`, every \
                  function of scalars, and all but `cbrt tanh sigmoid` and powers that are not whole numbers per element; \
-                 schedules, and modes, lists and `given` in scalar code. It does not have fragments, `use`, or states that are \
-                 stored in another type than the parameter (`as bf16`).",
+                 schedules, and modes, lists and `given` in scalar code. It does not have states that are stored in another \
+                 type than the parameter (`as bf16`).",
                 Some(
                     "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m as bf16 = 0\nm = 0.9*m + g\np -= lr * m\n",
                 ),
@@ -262,8 +262,8 @@ impl Code {
                 "schedule example\nvalue = cosine(at = s, base = base)\n",
             ),
             Code::BrokenCall => (
-                "The schedule that is called has errors of its own, or it calls this one in turn. Check that file first: \
-                 `updraft check FILE`. Calls are expanded, at most 8 deep.",
+                "The schedule that is called, or the rule that is used, has errors of its own, is not there, or names this \
+                 one in turn. Check that file first: `updraft check FILE`. Calls and `use` are expanded, at most 8 deep.",
                 Some("schedule example\nvalue = example(at = s - 1)\n"),
                 "schedule example\nvalue = cosine(at = s, base = base)\n",
             ),

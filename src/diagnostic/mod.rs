@@ -218,7 +218,7 @@ codes! {
     ValueNotAssigned = "value-not-assigned", Error;
     /// A call of a schedule that has state or inputs.
     StatefulCall = "stateful-call", Error;
-    /// A file that another one calls has errors of its own, or calls it back.
+    /// A file that another one calls or uses has errors of its own, or names it back.
     BrokenCall = "broken-call", Error;
     /// More than 4096 operations once every `def` is inlined.
     TooManyOperations = "too-many-operations", Error;

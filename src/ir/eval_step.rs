@@ -13,7 +13,7 @@ use super::shape;
 use super::step::{Array, Fold, Reduced, Source, Step, StepInst, Target};
 use super::sum::{ExactSum, Lane, max_run, min_run, sum_columns, sum_run};
 use crate::check::program::{Extent, HyperId, ListRef, ReportId, StateId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The arrays of one tensor. Each holds the compute type's values, as many as the tensor has of its extent.
 #[derive(Clone, Debug, Default)]
@@ -85,17 +85,19 @@ pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
         }
         // Every tensor comes to its reductions in the order of the rule, so that all have given to the first of those that
         // are waited for.
-        let Some(first) = runs.iter().flat_map(|run| &run.given).map(|((which, _), _)| *which).min() else { break };
+        let Some(first) = runs.iter().flat_map(|run| &run.given).map(|given| given.to.0).min() else { break };
         let mut partial: BTreeMap<(Reduced, usize), Partial> = BTreeMap::new();
-        let mut groups = BTreeSet::new();
-        for (run, tensor) in runs.iter_mut().zip(&*tensors) {
-            for (key, part) in run.given.extract_if(.., |((which, _), _)| *which == first) {
-                let of = key.0.of(&tensor.step.program);
-                // What there is one of per group its tensors all give; it counts once.
-                if of == Extent::Group && !groups.insert(tensor.group) {
-                    continue;
+        let mut groups = Vec::new();
+        for run in &mut runs {
+            for given in run.given.extract_if(.., |given| given.to.0 == first) {
+                // A value per group is one of the group, however many tensors it has.
+                if let Some(group) = given.of_group {
+                    if groups.contains(&group) {
+                        continue;
+                    }
+                    groups.push(group);
                 }
-                partial.entry(key).or_insert_with(|| Partial::new(part.fold)).merge(&part);
+                partial.entry(given.to).or_insert_with(|| Partial::new(given.part.fold)).merge(&given.part);
             }
         }
         for (key, mut part) in partial {
@@ -156,6 +158,14 @@ impl Partial {
     }
 }
 
+/// What a tensor gives to a reduction to model or group.
+struct Given {
+    to: (Reduced, usize),
+    /// The group whose value it is, if it is one per group.
+    of_group: Option<usize>,
+    part: Partial,
+}
+
 /// One tensor on the way through its step.
 struct Run {
     shape: Vec<usize>,
@@ -164,7 +174,7 @@ struct Run {
     columns: Vec<Column>,
     known: Vec<Option<Scalar>>,
     /// What it has given to reductions to model and group since the last phase ended.
-    given: Vec<((Reduced, usize), Partial)>,
+    given: Vec<Given>,
     /// Whether it has given to the reduction that it waits for.
     waits: bool,
 }
@@ -226,7 +236,8 @@ impl Run {
                                 Some(Scalar::F64(x)) => Partial::of(fold, &[x]),
                                 _ => Partial::of_column(fold, &self.columns[v.index()]),
                             };
-                            self.given.push((key(step, which, tensor.group), part));
+                            let of_group = (which.of(&step.program) == Extent::Group).then_some(tensor.group);
+                            self.given.push(Given { to: key(step, which, tensor.group), of_group, part });
                         }
                         return;
                     }

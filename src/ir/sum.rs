@@ -224,7 +224,7 @@ pub trait Lane:
     /// Widened, which is exact.
     fn wide(self) -> f64;
     /// Its bits.
-    fn bits(self) -> Self::Bits;
+    fn lane_bits(self) -> Self::Bits;
     /// Whether the bit of the sign is set.
     fn is_negative(bits: Self::Bits) -> bool;
     /// The lesser: NaN if either is, and -0 < +0.
@@ -242,7 +242,7 @@ macro_rules! lane {
             #[inline(always)]
             fn wide(self) -> f64 { self.into() }
             #[inline(always)]
-            fn bits(self) -> $bits { self.to_bits() }
+            fn lane_bits(self) -> $bits { self.to_bits() }
             #[inline(always)]
             fn is_negative(bits: $bits) -> bool { bits >> ($bits::BITS - 1) == 1 }
             fn min(self, other: $ty) -> $ty {
@@ -413,12 +413,12 @@ impl<T: Lane> Extreme<T> {
             for i in 0..LANES {
                 let x = sign(chunk[i]);
                 least[i] = keep_least(least[i], x);
-                bits[i] = bits[i] | x.bits();
+                bits[i] = bits[i] | x.lane_bits();
             }
         }
         for (i, &x) in tail.iter().enumerate() {
             least[i] = keep_least(least[i], sign(x));
-            bits[i] = bits[i] | sign(x).bits();
+            bits[i] = bits[i] | sign(x).lane_bits();
         }
         (self.least, self.bits) = (least, bits);
     }

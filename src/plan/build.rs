@@ -67,7 +67,12 @@ pub(super) fn build(step: &Step, placed: Placed) -> Plan {
     });
     let temps = build.temps.iter().map(|v| step.values[v.index()].0).collect();
     let (program, facts) = (step.program.clone(), step.facts.clone());
-    Plan { program, facts, parts, skip, end, temps, needs_axes: step.needs_axes }
+    let stores = step.insts.iter().filter_map(|inst| match inst {
+        StepInst::Store(Target::Report(id), _) => Some(*id),
+        _ => None,
+    });
+    let reports = stores.collect();
+    Plan { program, facts, parts, skip, end, reports, temps, needs_axes: step.needs_axes }
 }
 
 fn uniform_names(scalars: &Region) -> Vec<String> {

@@ -9,7 +9,7 @@ mod build;
 mod cut;
 mod place;
 
-use crate::check::program::{DrawId, ExprId, Extent, NodeKind, Program};
+use crate::check::program::{DrawId, ExprId, Extent, NodeKind, Program, ReportId};
 use crate::ir::region::Region;
 use crate::ir::step::{Array, Facts, Fold, Host, Reduced, Step};
 use crate::ir::{Access, Kernel};
@@ -34,6 +34,8 @@ pub struct Plan {
     /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part and
     /// without a skip has it in that part's scalar code, and nothing here.
     pub end: Region,
+    /// The reports that its outputs are.
+    pub reports: Vec<ReportId>,
     /// Arrays of the compute type that live from one sweep of the step to another, each of this extent.
     pub temps: Vec<Extent>,
     /// The place of the rule that only a tensor with two axes or more can run, if there is one.

@@ -2,9 +2,11 @@
 
 use super::error::Error;
 use super::hyper::{self, HyperValue, Hypers};
-use super::optimizer::{Group, Optimizer};
+use super::optimizer::Optimizer;
 use super::plans::{Engine, Plans};
 use super::rule::Rule;
+use super::scopes::Group;
+use super::sources::HostOptions;
 use crate::check::program::{HyperDefault, Program};
 use crate::ir::Math;
 use crate::schedule::{Advance, Driver, Schedule};
@@ -19,6 +21,7 @@ pub struct OptimizerBuilder {
     groups: Vec<(String, Selector, Hypers, Vec<Driver>)>,
     math: Math,
     engine: Engine,
+    host: HostOptions,
     #[cfg(feature = "jit")]
     lanes: crate::codegen::Lanes,
 }
@@ -143,6 +146,7 @@ impl OptimizerBuilder {
             groups: Vec::new(),
             math: Math::default(),
             engine: Engine::default(),
+            host: HostOptions::default(),
             #[cfg(feature = "jit")]
             lanes: crate::codegen::Lanes::Simd,
         }
@@ -273,7 +277,7 @@ impl OptimizerBuilder {
             #[cfg(feature = "jit")]
             self.lanes,
         );
-        Ok(Optimizer::new(self.rule, groups, plans))
+        Ok(Optimizer::new(self.rule, groups, plans, self.host))
     }
 }
 

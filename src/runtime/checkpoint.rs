@@ -8,7 +8,8 @@
 
 use super::error::Error;
 use super::hyper::HyperValue;
-use super::optimizer::{Loaded, Optimizer};
+use super::optimizer::Optimizer;
+use super::scopes::Loaded;
 use super::state::State;
 use crate::check::program::{Extent, Program, StateId};
 use crate::check::without_docs_and_defaults;
@@ -70,10 +71,11 @@ impl Optimizer {
         for slot in &mut self.tensors {
             let loaded = tensors.remove(&slot.name).unwrap_or_default();
             slot.t = loaded.t;
-            slot.states.fill(State::Absent);
+            slot.own.states.fill(State::Absent);
             for (id, state, _) in loaded.states {
-                slot.states[id.index()] = state;
+                slot.own.states[id.index()] = state;
             }
+            slot.own.average = loaded.average.map_or(State::Absent, |(average, _)| average);
         }
         self.loaded = tensors.into_iter().collect();
         Ok(())
@@ -96,7 +98,7 @@ impl Optimizer {
         };
         for slot in self.tensors.iter().filter(|slot| slot.t > 0) {
             add(&slot.name, &slot.shape, slot.t, 0, &State::Absent);
-            slot.states.iter().enumerate().for_each(|(id, state)| add(&slot.name, &slot.shape, slot.t, id, state));
+            slot.own.states.iter().enumerate().for_each(|(id, state)| add(&slot.name, &slot.shape, slot.t, id, state));
         }
         for (name, loaded) in &self.loaded {
             if self.by_name.contains_key(name) {

@@ -50,6 +50,34 @@ pub enum Error {
     GradShape { tensor: String, param: Vec<usize>, grad: Vec<usize> },
     /// The gradient has not the parameter's type.
     GradDtype { tensor: String, param: Storage, grad: Storage },
+    /// An array that comes with a tensor has not the parameter's shape.
+    ArrayShape { tensor: String, what: String, expected: Vec<usize>, found: Vec<usize> },
+    /// An array that comes with a tensor has not the type that it must have.
+    ArrayDtype { tensor: String, what: String, expected: Storage, found: Storage },
+    /// The optimizer writes the parameter to a copy, and the tensor has none.
+    MissingCopy { tensor: String },
+    /// The tensor has a copy, and the optimizer was not built to write any.
+    UnexpectedCopy { tensor: String },
+    /// The rule treats rows, columns or the like, and the tensor has fewer than two axes.
+    NeedsAxes { rule: String, tensor: String, shape: Vec<usize>, extent: &'static str, line: usize },
+    /// A shard is not a part of its tensor.
+    ShardOutside { tensor: String, first: usize, len: usize, shape: Vec<usize> },
+    /// A shard is another part of its tensor than the one whose states are kept: index of the first element and length.
+    ShardChanged { tensor: String, was: (usize, usize), now: (usize, usize) },
+    /// A shard is cut where the rule folds values together that belong to one process.
+    BadShard { tensor: String, first: usize, end: usize, multiple: usize },
+    /// The rule reduces over a tensor of which other processes have parts.
+    NeedsExchange { rule: String, tensor: String },
+    /// A number that belongs to a host option is not one that it can have.
+    HostOption { option: &'static str, value: f64, expected: &'static str },
+    /// The optimizer has not been asked for this when building, or the rule does not have it.
+    UnknownReport { rule: String, report: String, similar: Option<String>, known: Vec<String> },
+    /// The rule has no such view.
+    UnknownView { rule: String, view: String, similar: Option<String>, known: Vec<String> },
+    /// Nothing is kept for this tensor: it has not been in a step.
+    UnknownTensor { tensor: String, similar: Option<String> },
+    /// The threads could not be started.
+    Threads { reason: String },
     /// A tensor has another shape than in its first step.
     ShapeChanged { tensor: String, was: Vec<usize>, now: Vec<usize> },
     /// A tensor has another type than in its first step.
@@ -140,6 +168,59 @@ impl fmt::Display for Error {
             Error::GradDtype { tensor, param, grad } => {
                 write!(f, "`{tensor}` is {}, its gradient {}: they must be equal", param.name(), grad.name())
             }
+            Error::ArrayShape { tensor, what, expected, found } => {
+                write!(f, "`{tensor}` has shape {expected:?}, {what} {found:?}: they must be equal")
+            }
+            Error::ArrayDtype { tensor, what, expected, found } => {
+                write!(f, "`{tensor}`: {what} is {}, and must be {}", found.name(), expected.name())
+            }
+            Error::MissingCopy { tensor } => write!(
+                f,
+                "this optimizer writes each parameter to a copy too, and `{tensor}` has none: give it with \
+                 `Tensor::new(...).copy_to(...)`"
+            ),
+            Error::UnexpectedCopy { tensor } => write!(
+                f,
+                "`{tensor}` has a copy, but this optimizer writes none: build it with `copy_as(...)`, or leave the copy out"
+            ),
+            Error::NeedsAxes { rule, tensor, shape, extent, line } => write!(
+                f,
+                "`{tensor}` has shape {shape:?}, but line {line} of {rule} needs two axes or more: it has a value per \
+                 {extent}; guard that with `if rank >= 2 {{ ... }}`, or give the tensor to another optimizer"
+            ),
+            Error::ShardOutside { tensor, first, len, shape } => {
+                write!(
+                    f,
+                    "`{tensor}`: {len} elements from the one of index {first} are no part of a tensor of shape {shape:?}"
+                )
+            }
+            Error::ShardChanged { tensor, was, now } => write!(
+                f,
+                "`{tensor}` was the {} elements from index {} before and is the {} from {} now: its state belongs to the \
+                 old part; use another name, or `reset`",
+                was.1, was.0, now.1, now.0
+            ),
+            Error::BadShard { tensor, first, end, multiple } => write!(
+                f,
+                "`{tensor}` is the part from element {first} to {end}, but for this rule it must be cut at multiples of \
+                 {multiple} elements (or at its end): cut it there"
+            ),
+            Error::NeedsExchange { rule, tensor } => write!(
+                f,
+                "`{tensor}` is a shard, and {rule} reduces over whole tensors: build the optimizer with `exchange(...)`, \
+                 which adds up what the processes have"
+            ),
+            Error::HostOption { option, value, expected } => write!(f, "{option} = {value} is not {expected}"),
+            Error::UnknownReport { rule, report, similar, known } => {
+                write!(f, "{rule} has no report `{report}`{}; it has {}", did_you_mean(similar), list(known))
+            }
+            Error::UnknownView { rule, view, similar, known } => {
+                write!(f, "{rule} has no view `{view}`{}; it has {}", did_you_mean(similar), list(known))
+            }
+            Error::UnknownTensor { tensor, similar } => {
+                write!(f, "no step has had a tensor `{tensor}`{}", did_you_mean(similar))
+            }
+            Error::Threads { reason } => write!(f, "the threads could not be started: {reason}"),
             Error::ShapeChanged { tensor, was, now } => write!(
                 f,
                 "`{tensor}` had shape {was:?} before and has {now:?} now: its state belongs to the old shape; use another \
@@ -172,6 +253,7 @@ fn give(extent: &str, input: &str) -> String {
     match extent {
         "model" => format!("call `optimizer.input(\"{input}\", ...)` before the step"),
         "group" => format!("call `optimizer.group(...)?.input(\"{input}\", ...)` before the step"),
+        "element" => format!("give it with the tensor: `Tensor::new(...).input_array(\"{input}\", ...)`"),
         _ => format!("give it with the tensor: `Tensor::new(...).input(\"{input}\", ...)`"),
     }
 }

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::error::Error;
-use super::tensor::{Erase, GradData, GradElements, Key, ParamData, ParamElements, Tensor};
+use super::tensor::{Erase, Given, GradData, GradElements, Key, ParamData, ParamElements, Tensor};
 use crate::ir::Storage;
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -27,6 +27,16 @@ pub(super) struct RawGrad {
     storage: Storage,
     shape: SmallVec<[usize; 4]>,
 }
+
+// SAFETY: whoever called `raw_f32` or `raw_f64` promised that nothing else accesses the memory while the tensor is used,
+// on whatever thread: it is handed over as `&mut [f32]` is, which may be sent too.
+unsafe impl Send for RawParam {}
+// SAFETY: through a shared reference only the shape, the type and the address are read, never the memory.
+unsafe impl Sync for RawParam {}
+// SAFETY: nothing writes the memory while the tensor is used, by the same promise: it is shared as `&[f32]` is.
+unsafe impl Send for RawGrad {}
+// SAFETY: as above.
+unsafe impl Sync for RawGrad {}
 
 impl<'a> Tensor<'a> {
     /// A tensor of f32 from raw memory in row-major order.
@@ -65,12 +75,8 @@ impl<'a> Tensor<'a> {
 
 fn raw<'a>(name: &'a str, param: *mut u8, grad: *const u8, storage: Storage, shape: &[usize]) -> Tensor<'a> {
     let shape = SmallVec::from_slice(shape);
-    Tensor {
-        key: Key::Name(name),
-        param: ParamData::Raw(RawParam { data: param, storage, shape: shape.clone() }),
-        grad: GradData::Raw(RawGrad { data: grad, storage, shape }),
-        inputs: SmallVec::new(),
-    }
+    let param = RawParam { data: param, storage, shape: shape.clone() };
+    Tensor::from_data(Key::Name(name), ParamData::Raw(param), GradData::Raw(RawGrad { data: grad, storage, shape }))
 }
 
 impl RawParam {
@@ -93,21 +99,47 @@ impl RawGrad {
     }
 }
 
-/// The tensors of a step, no parameter of which shares memory with another buffer of the step, and whose raw pointers
+/// The tensors of a step, no written buffer of which shares memory with another buffer of the step, and whose raw pointers
 /// can be what they were promised to be. Only [`disjoint`] makes one.
 pub(super) struct Disjoint<'t, 'a>(&'t mut [Tensor<'a>]);
+
+/// One of them.
+pub(super) struct DisjointTensor<'t, 'a>(&'t mut Tensor<'a>);
+
+/// The arrays of a tensor in a step.
+pub(super) struct Elements<'t, 'a, T> {
+    pub(super) param: ParamElements<'t, 'a, T>,
+    pub(super) grad: GradElements<'t, 'a, T>,
+    pub(super) inputs: &'t mut [(&'a str, GradData<'a>)],
+    pub(super) copy: Option<&'t mut ParamData<'a>>,
+    pub(super) given: Given<'t, 'a>,
+}
 
 impl<'a> Disjoint<'_, 'a> {
     pub(super) fn tensors(&self) -> &[Tensor<'a>] {
         self.0
     }
 
-    /// The elements of the k-th tensor, if they are of type `T`.
-    pub(super) fn elements<T: Erase>(
-        &mut self,
-        k: usize,
-    ) -> Option<(ParamElements<'_, 'a, T>, GradElements<'_, 'a, T>)> {
-        let Tensor { param, grad, .. } = &mut self.0[k];
+    /// The k-th tensor.
+    pub(super) fn get(&mut self, k: usize) -> DisjointTensor<'_, 'a> {
+        DisjointTensor(&mut self.0[k])
+    }
+
+    /// All of them at once.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = DisjointTensor<'_, 'a>> {
+        self.0.iter_mut().map(DisjointTensor)
+    }
+}
+
+impl<'a> DisjointTensor<'_, 'a> {
+    pub(super) fn tensor(&self) -> &Tensor<'a> {
+        self.0
+    }
+
+    /// Its elements, if they are of type `T`.
+    pub(super) fn elements<T: Erase>(&mut self) -> Option<Elements<'_, 'a, T>> {
+        let Tensor { param, grad, arrays, copy, inputs, shard, .. } = &mut *self.0;
+        let given = Given { inputs, is_shard: shard.is_some() };
         let param = match param {
             ParamData::Raw(raw) if raw.storage == T::STORAGE => {
                 let len = elements(&raw.shape)?;
@@ -117,7 +149,7 @@ impl<'a> Disjoint<'_, 'a> {
                     // SAFETY: the caller of `raw_f32` or `raw_f64` promised as many values of this type as the shape
                     // holds, which nothing else accesses while the tensor is used. `disjoint` found the pointer aligned
                     // and not null, the bytes no more than isize::MAX, and no other buffer of the step in them; and
-                    // the tensors are borrowed mutably, so that this is the only slice of them.
+                    // the tensor is borrowed mutably, so that this is the only slice of them.
                     unsafe { std::slice::from_raw_parts_mut(raw.data.cast::<T>(), len) }
                 })
             }
@@ -129,14 +161,14 @@ impl<'a> Disjoint<'_, 'a> {
                 GradElements::Slice(if len == 0 {
                     &[]
                 } else {
-                    // SAFETY: as above, of memory that may be read; `disjoint` found no parameter of the step in it, so
-                    // nothing writes it.
+                    // SAFETY: as above, of memory that may be read; `disjoint` found no written buffer of the step in it,
+                    // so nothing writes it.
                     unsafe { std::slice::from_raw_parts(raw.data.cast::<T>(), len) }
                 })
             }
-            data => GradElements::View(T::grad_view(data)?),
+            data => T::grad_view(data)?,
         };
-        Some((param, grad))
+        Some(Elements { param, grad, inputs: arrays, copy: copy.as_mut(), given })
     }
 }
 
@@ -187,6 +219,8 @@ impl GradData<'_> {
         match self {
             GradData::F32(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
             GradData::F64(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::F32Mut(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::F64Mut(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
             GradData::Raw(raw) => raw_range(raw.data, raw.storage, &raw.shape),
         }
     }
@@ -213,19 +247,33 @@ fn span<T>(data: *const T, shape: &[usize], strides: &[isize]) -> Range<usize> {
 pub(super) struct Span {
     range: Range<usize>,
     tensor: usize,
-    is_param: bool,
+    what: What,
+    is_written: bool,
     is_raw: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Param,
+    Grad,
+    Input,
+    Copy,
 }
 
 impl Span {
     /// What it is, for a message.
     fn name(&self, names: &impl Fn(usize) -> String) -> String {
         let name = names(self.tensor);
-        if self.is_param { format!("the parameter `{name}`") } else { format!("the gradient of `{name}`") }
+        match self.what {
+            What::Param => format!("the parameter `{name}`"),
+            What::Grad => format!("the gradient of `{name}`"),
+            What::Input => format!("an input of `{name}`"),
+            What::Copy => format!("the copy of `{name}`"),
+        }
     }
 }
 
-/// Holds the memory of a step's tensors to what it must be: no parameter overlaps another buffer. Only raw memory can, so
+/// Holds the memory of a step's tensors to what it must be: nothing written overlaps another buffer. Only raw memory can, so
 /// without a raw tensor nothing is compared. A strided view counts from its first byte to its last, so raw memory in its
 /// gaps is refused too. `spans` is memory to work in, `names` gives the name of the k-th tensor.
 pub(super) fn disjoint<'t, 'a>(
@@ -238,16 +286,18 @@ pub(super) fn disjoint<'t, 'a>(
     }
     spans.clear();
     for (index, tensor) in tensors.iter().enumerate() {
-        let buffers = [
-            (tensor.param.range(), true, tensor.param.is_raw(), "parameter"),
-            (tensor.grad.range(), false, tensor.grad.is_raw(), "gradient"),
-        ];
-        for (range, is_param, is_raw, buffer) in buffers {
+        let mut add = |range: Result<Range<usize>, _>, what, is_written, is_raw| -> Result<(), Error> {
+            let buffer = if matches!(what, What::Param) { "parameter" } else { "gradient" };
             let range = range.map_err(|problem| Error::BadPointer { tensor: names(index), buffer, problem })?;
             if !range.is_empty() {
-                spans.push(Span { range, tensor: index, is_param, is_raw });
+                spans.push(Span { range, tensor: index, what, is_written, is_raw });
             }
-        }
+            Ok(())
+        };
+        add(tensor.param.range(), What::Param, true, tensor.param.is_raw())?;
+        add(tensor.grad.range(), What::Grad, tensor.grad.is_mutable(), tensor.grad.is_raw())?;
+        tensor.arrays.iter().try_for_each(|(_, array)| add(array.range(), What::Input, false, false))?;
+        tensor.copy.iter().try_for_each(|copy| add(copy.range(), What::Copy, true, false))?;
     }
     match overlap(spans) {
         Some((first, second)) => Err(Error::Overlap { first: first.name(&names), second: second.name(&names) }),
@@ -255,20 +305,20 @@ pub(super) fn disjoint<'t, 'a>(
     }
 }
 
-/// Two spans that share memory, at least one of them a parameter and at least one of them raw.
+/// Two spans that share memory, at least one of them written and at least one of them raw.
 fn overlap(spans: &mut [Span]) -> Option<(&Span, &Span)> {
     spans.sort_unstable_by_key(|span| span.range.start);
     // Of the spans that begin before another, the one that reaches furthest overlaps it if any does. Which ones count
     // depends on the other: gradients may share memory among themselves, and safe views have been compared by Rust.
     let mut furthest: [[Option<&Span>; 2]; 2] = [[None; 2]; 2];
     for span in &*spans {
-        let (params_only, raw_only) = (!span.is_param, !span.is_raw);
-        if let Some(before) = furthest[usize::from(params_only)][usize::from(raw_only)]
+        let (written_only, raw_only) = (!span.is_written, !span.is_raw);
+        if let Some(before) = furthest[usize::from(written_only)][usize::from(raw_only)]
             && before.range.end > span.range.start
         {
             return Some((before, span));
         }
-        for of_kind in furthest.iter_mut().take(1 + usize::from(span.is_param)) {
+        for of_kind in furthest.iter_mut().take(1 + usize::from(span.is_written)) {
             for reach in of_kind.iter_mut().take(1 + usize::from(span.is_raw)) {
                 if reach.is_none_or(|f| f.range.end < span.range.end) {
                     *reach = Some(span);
@@ -285,10 +335,11 @@ mod tests {
 
     /// Bytes, whether a parameter, whether raw.
     fn overlaps(spans: &[(Range<usize>, bool, bool)]) -> bool {
-        let span = |(range, is_param, is_raw): &(Range<usize>, bool, bool)| Span {
+        let span = |(range, is_written, is_raw): &(Range<usize>, bool, bool)| Span {
             range: range.clone(),
             tensor: 0,
-            is_param: *is_param,
+            what: if *is_written { What::Param } else { What::Grad },
+            is_written: *is_written,
             is_raw: *is_raw,
         };
         overlap(&mut spans.iter().map(span).collect::<Vec<_>>()).is_some()

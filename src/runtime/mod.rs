@@ -8,17 +8,28 @@
 //! A plan is compiled when a step first needs it, and kept for as long as it is among the 64 last used. Where machine code
 //! cannot be had, the evaluator gives the same bits, and [`Optimizer::warning`] says so.
 
+mod arrays;
 mod builder;
 mod checkpoint;
 mod error;
+mod first;
+mod folds;
+mod geometry;
 mod hyper;
 mod memory;
 mod optimizer;
+mod phase;
 mod plans;
 mod rule;
+mod scopes;
 mod shipped;
+mod sources;
 mod state;
+mod step;
+mod sweep;
 mod tensor;
+mod threads;
+mod uniforms;
 
 #[cfg(feature = "cli")]
 pub(crate) use checkpoint::in_order;
@@ -27,9 +38,10 @@ pub use builder::{GroupBuilder, OptimizerBuilder, Selector};
 pub use error::Error;
 pub use hyper::HyperValue;
 pub(crate) use hyper::{Hypers, find as hyper_named};
-pub use optimizer::{GroupMut, Optimizer};
+pub use optimizer::Optimizer;
 pub use plans::Engine;
 pub use rule::{HyperInfo, Rule};
-pub use shipped::SHIPPED;
+pub use scopes::GroupMut;
+pub use shipped::{SHIPPED, SHIPPED_FRAGMENTS};
 pub use state::StateValues;
 pub use tensor::{Element, Grad, Param, Tensor, TensorId};

@@ -1,11 +1,11 @@
 //! The plans that an optimizer has compiled.
 
-use crate::check::program::Program;
+use crate::check::program::{Program, ReportId};
 use crate::ir::region::Region;
 pub(crate) use crate::ir::region::outcomes;
-use crate::ir::step::Array;
-use crate::ir::{Args, Facts, Kernel, Math, eval_kernel, lower};
-use crate::plan::{StreamOf, plan};
+use crate::ir::step::{Array, Source};
+use crate::ir::{Args, Facts, Kernel, Math, Value, eval_kernel, lower};
+use crate::plan::{Part, Plan, StreamOf, Whole, plan};
 use std::sync::Arc;
 
 /// What runs the kernels. All give the same bits.
@@ -40,29 +40,94 @@ pub(super) struct Plans {
 pub(super) struct Compiled {
     /// No two plans of an optimizer share it.
     pub(super) id: u64,
-    pub(super) facts: Facts,
-    pub(super) scalars: Option<Region>,
-    pub(super) sweep: Option<CompiledSweep>,
+    pub(super) plan: Plan,
+    /// What runs the sweep of each part that has one.
+    runners: Vec<Option<Runner>>,
+    /// Every scalar from outside that its scalar code reads.
+    pub(super) sources: Vec<Source>,
+    /// Whether any of its scalar code runs once a tensor.
+    pub(super) has_tensor_level: bool,
+    /// Every array that it touches, and whether it reads what the array is before the step.
+    pub(super) arrays: Vec<(Array, bool)>,
+    /// Whether each temporary array outlives a phase.
+    pub(super) kept: Vec<bool>,
+    /// Whether anything is folded.
+    pub(super) folds: bool,
 }
 
-/// A sweep that can be run.
-pub(super) struct CompiledSweep {
-    pub(super) kernel: Kernel,
-    pub(super) arrays: Vec<Array>,
-    code: Runner,
-}
+impl Compiled {
+    pub(super) fn facts(&self) -> &Facts {
+        &self.plan.facts
+    }
 
-enum Runner {
-    Eval,
-    #[cfg(feature = "jit")]
-    Code(crate::codegen::Code),
-}
+    /// The parts of a phase, with their indices.
+    pub(super) fn parts(&self, phase: u32) -> impl Iterator<Item = (usize, &Part)> {
+        self.plan.parts.iter().enumerate().filter(move |(_, part)| part.phase == phase)
+    }
 
-impl CompiledSweep {
-    /// Runs the sweep.
-    pub(super) fn run(&self, args: &mut Args<'_>) {
-        match &self.code {
-            Runner::Eval => eval_kernel(&self.kernel, args),
+    /// All scalar code.
+    fn regions(plan: &Plan) -> impl Iterator<Item = &Region> {
+        let skip = plan.skip.as_ref().map(|skip| &skip.scalars);
+        plan.parts.iter().map(|part| &part.scalars).chain(skip).chain([&plan.end])
+    }
+
+    /// The reports that are asked for, each with its output of the scalar code after the last part.
+    pub(super) fn reports(&self) -> impl Iterator<Item = (ReportId, Value)> {
+        self.plan.reports.iter().copied().zip(self.plan.end.outputs.iter().copied())
+    }
+
+    fn new(id: u64, plan: Plan, runners: Vec<Option<Runner>>) -> Compiled {
+        let mut sources: Vec<Source> = Vec::new();
+        for source in Compiled::regions(&plan).flat_map(Region::sources) {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        let mut arrays: Vec<(Array, bool)> = Vec::new();
+        let mut phases: Vec<Option<u32>> = vec![None; plan.temps.len()];
+        let mut kept = vec![false; plan.temps.len()];
+        for part in &plan.parts {
+            let Some(sweep) = &part.sweep else { continue };
+            let mut temp = |index: u32| {
+                let index = index as usize;
+                kept[index] |= phases[index].is_some_and(|phase| phase != part.phase);
+                phases[index] = Some(part.phase);
+            };
+            for (index, (stream, of)) in sweep.streams.iter().zip(&sweep.kernel.streams).enumerate() {
+                let (array, reads) = match *stream {
+                    StreamOf::Array(array) => {
+                        let index = index as u32;
+                        let folded = sweep.folds.iter().any(|fold| {
+                            (fold.of.0 == index || fold.of.1 == Some(index)) && !(fold.after && of.access.writes())
+                        });
+                        (array, of.access.reads() || folded)
+                    }
+                    StreamOf::Spread(Whole::Array(array)) => (array, true),
+                    StreamOf::Temp(index) | StreamOf::Spread(Whole::Temp(index)) => {
+                        temp(index);
+                        continue;
+                    }
+                    StreamOf::Draw(..) | StreamOf::Folded(_) => continue,
+                };
+                if !arrays.iter().any(|(known, _)| *known == array) {
+                    arrays.push((array, reads));
+                }
+            }
+            sweep.folds.iter().filter_map(|fold| fold.into).for_each(&mut temp);
+        }
+        let has_tensor_level = Compiled::regions(&plan).any(Region::has_tensor_level);
+        let folds = plan
+            .parts
+            .iter()
+            .any(|part| !part.folds.is_empty() || part.sweep.as_ref().is_some_and(|sweep| !sweep.folds.is_empty()));
+        Compiled { id, plan, runners, sources, has_tensor_level, arrays, kept, folds }
+    }
+
+    /// Runs the kernel of a part.
+    pub(super) fn run(&self, part: usize, args: &mut Args<'_>) {
+        let (Some(Some(runner)), Some(sweep)) = (self.runners.get(part), &self.plan.parts[part].sweep) else { return };
+        match runner {
+            Runner::Eval => eval_kernel(&sweep.kernel, args),
             #[cfg(feature = "jit")]
             Runner::Code(code) => {
                 if let Err(error) = code.run(args) {
@@ -71,6 +136,12 @@ impl CompiledSweep {
             }
         }
     }
+}
+
+enum Runner {
+    Eval,
+    #[cfg(feature = "jit")]
+    Code(crate::codegen::Code),
 }
 
 impl Plans {
@@ -88,28 +159,25 @@ impl Plans {
 
     /// The plan for these facts, compiled now if it is not among those kept.
     pub(super) fn get(&mut self, program: &Arc<Program>, facts: &Facts) -> Arc<Compiled> {
-        let found = self.compiled.iter().position(|compiled| compiled.facts == *facts);
+        let found = self.compiled.iter().position(|compiled| *compiled.facts() == *facts);
         if let Some(index) = found {
             self.compiled[..=index].rotate_right(1);
             return self.compiled[0].clone();
         }
         let plan = plan(&lower(program, facts));
-        self.made += 1;
-        let mut compiled = Compiled { id: self.made, facts: facts.clone(), scalars: None, sweep: None };
-        for part in plan.parts {
-            compiled.scalars = (!part.scalars.is_empty()).then_some(part.scalars);
-            if let Some(sweep) = part.sweep {
-                let code = self.code(&sweep.kernel);
-                let arrays = sweep.streams.iter().filter_map(|stream| match stream {
-                    StreamOf::Array(array) => Some(*array),
-                    _ => None,
-                });
-                compiled.sweep = Some(CompiledSweep { arrays: arrays.collect(), kernel: sweep.kernel, code });
-            }
-        }
+        let compiled = self.compile(plan);
         self.compiled.truncate(KEPT - 1);
         self.compiled.insert(0, Arc::new(compiled));
         self.compiled[0].clone()
+    }
+
+    /// Compiles the sweeps of a plan.
+    pub(super) fn compile(&mut self, plan: Plan) -> Compiled {
+        self.made += 1;
+        let kernel = |part: &Part| Some(part.sweep.as_ref()?.kernel.clone());
+        let kernels: Vec<Option<Kernel>> = plan.parts.iter().map(kernel).collect();
+        let runners = kernels.iter().map(|kernel| kernel.as_ref().map(|kernel| self.code(kernel))).collect();
+        Compiled::new(self.made, plan, runners)
     }
 
     fn code(&mut self, kernel: &Kernel) -> Runner {

@@ -10,7 +10,7 @@ use crate::diagnostic::{Code, CompileError, Diagnostic, did_you_mean};
 use crate::ir::Storage;
 use crate::ir::region::Region;
 use crate::ir::{lower_conditions, lower_scalars};
-use crate::library::{Library, Shipped};
+use crate::library::{Beside, Library, Shipped};
 use crate::source::{SourceFile, Span};
 use crate::syntax::parse;
 use std::path::Path;
@@ -57,14 +57,15 @@ pub struct HyperInfo<'a> {
 }
 
 impl Rule {
-    /// Reads and checks a rule file.
+    /// Reads and checks a rule file. What it uses is found beside it, then among the shipped rules and fragments.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Compile`] with every error of the file.
     pub fn load(path: impl AsRef<Path>) -> Result<Rule, Error> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
-        Ok(Rule::compile(SourceFile::new(path.to_string_lossy().into_owned(), text))?)
+        let file = SourceFile::new(path.to_string_lossy().into_owned(), text);
+        Ok(Rule::compile_with(file, &Beside::of(path))?)
     }
 
     /// A rule that is part of the crate: see [`SHIPPED`].
@@ -79,12 +80,15 @@ impl Rule {
         Ok(Rule::compile(SourceFile::new(format!("{name}.opt"), *text))?)
     }
 
-    /// A shipped schedule, to look at.
+    /// A shipped schedule or fragment, to look at.
     #[cfg(feature = "cli")]
-    pub(crate) fn shipped_schedule(name: &str) -> Result<Rule, Error> {
-        match Shipped.find(FileKind::Schedule, name) {
-            Some(file) => Ok(Rule::compile_kind(file, FileKind::Schedule, &Shipped)?),
-            None => Err(Error::UnknownSchedule { schedule: name.to_string(), similar: None }),
+    pub(crate) fn shipped_kind(kind: FileKind, name: &str) -> Result<Rule, Error> {
+        match Shipped.find(kind, name) {
+            Some(file) => Ok(Rule::compile_kind(file, kind, &Shipped)?),
+            None if kind == FileKind::Schedule => {
+                Err(Error::UnknownSchedule { schedule: name.to_string(), similar: None })
+            }
+            None => Err(Error::UnknownRule { rule: name.to_string(), similar: None }),
         }
     }
 
@@ -103,12 +107,20 @@ impl Rule {
         Ok(Rule::compile(SourceFile::new(name, text))?)
     }
 
-    /// Checks a source file.
+    /// Checks a source file. What it uses is found among the shipped rules and fragments.
     ///
     /// # Errors
     /// Every error of the file.
     pub fn compile(file: SourceFile) -> Result<Rule, CompileError> {
-        Rule::compile_kind(file, FileKind::Optimizer, &Shipped)
+        Rule::compile_with(file, &Shipped)
+    }
+
+    /// Checks a source file. What it uses is found in the library.
+    ///
+    /// # Errors
+    /// Every error of the file.
+    pub fn compile_with(file: SourceFile, library: &dyn Library) -> Result<Rule, CompileError> {
+        Rule::compile_kind(file, FileKind::Optimizer, library)
     }
 
     /// Checks a source file that has to hold this kind of thing.
@@ -123,7 +135,12 @@ impl Rule {
             let (is, needed) = (program.kind.keyword(), kind.keyword());
             let article = if is.starts_with('o') { "an" } else { "a" };
             let message = format!("this file holds {article} {is}, but the {needed} of this name was asked for");
-            return Err(CompileError::new(file, vec![Diagnostic::new(Code::NotAllowedHere, span, message)]));
+            let mut diagnostic = Diagnostic::new(Code::NotAllowedHere, span, message);
+            if program.kind == FileKind::Fragment && kind == FileKind::Optimizer {
+                let help = format!("a fragment is part of a rule: write `use {}` in an optimizer", program.name);
+                diagnostic = diagnostic.label("cannot run on its own").help(help);
+            }
+            return Err(CompileError::new(file, vec![diagnostic]));
         }
         let program = Arc::new(program);
         let defaults = program.hypers.iter().map(|hyper| match &hyper.default {

@@ -5,18 +5,19 @@ use crate::ir::{Buffer, Storage};
 /// A state of a tensor, as [`Optimizer::state`](super::Optimizer::state) shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StateValues<'a> {
-    /// One value per element of an f32 parameter, in row-major order.
+    /// One value per element (or matrix, row, column or unit) of an f32 parameter, in row-major order.
     F32(&'a [f32]),
-    /// One value per element of an f64 parameter, in row-major order.
+    /// One value per element (or matrix, row, column or unit) of an f64 parameter, in row-major order.
     F64(&'a [f64]),
     /// One value for the tensor, its group or the model.
     Scalar(f64),
 }
 
 /// A state of one tensor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum State {
     /// No plan has touched it yet.
+    #[default]
     Absent,
     F32(Vec<f32>),
     F64(Vec<f64>),

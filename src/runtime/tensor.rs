@@ -4,7 +4,13 @@
 //! in row-major order is copied in before the step and back after it; that is the only copy there is.
 
 use super::memory::{RawGrad, RawParam};
-use crate::ir::{Buffer, Column, Storage};
+use super::scopes::Own;
+use super::state::State;
+use super::sweep::{Room, TypedRoom};
+use super::uniforms::UniformValues;
+use crate::ir::random::Uniform;
+use crate::ir::sum::Lane;
+use crate::ir::{Buffer, Storage, Uniforms};
 use ndarray::{ArrayBase, ArrayView, ArrayViewD, ArrayViewMut, ArrayViewMutD, Data, DataMut, Dimension};
 use smallvec::SmallVec;
 
@@ -28,6 +34,29 @@ pub struct Tensor<'a> {
     pub(super) param: ParamData<'a>,
     pub(super) grad: GradData<'a>,
     pub(super) inputs: SmallVec<[(&'a str, f64); 2]>,
+    /// Inputs per element.
+    pub(super) arrays: SmallVec<[(&'a str, GradData<'a>); 1]>,
+    /// Where the parameter is written to as well.
+    pub(super) copy: Option<ParamData<'a>>,
+    pub(super) shard: Option<Shard>,
+}
+
+/// The run of a larger tensor's elements that this one is.
+#[derive(Clone, Debug)]
+pub(super) struct Shard {
+    /// The shape of the whole.
+    pub(super) shape: SmallVec<[usize; 4]>,
+    /// The index of the first element, in row-major order.
+    pub(super) first: usize,
+}
+
+/// What the host has given with a tensor beside its arrays.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'t, 'a> {
+    /// Inputs per tensor.
+    pub(super) inputs: &'t [(&'a str, f64)],
+    /// Whether other processes have the rest of it.
+    pub(super) is_shard: bool,
 }
 
 /// What a tensor is called.
@@ -61,11 +90,14 @@ pub(super) enum ParamData<'a> {
     Raw(RawParam),
 }
 
-/// The memory of a gradient.
+/// The memory of a gradient, or of an input per element.
 #[derive(Debug)]
 pub(super) enum GradData<'a> {
     F32(ArrayViewD<'a, f32>),
     F64(ArrayViewD<'a, f64>),
+    /// A gradient that becomes 0.
+    F32Mut(ArrayViewMutD<'a, f32>),
+    F64Mut(ArrayViewMutD<'a, f64>),
     Raw(RawGrad),
 }
 
@@ -85,13 +117,87 @@ impl<'a> Tensor<'a> {
     }
 
     fn from_views<T: Element>(key: Key<'a>, param: ArrayViewMutD<'a, T>, grad: ArrayViewD<'a, T>) -> Tensor<'a> {
-        Tensor { key, param: T::param(param), grad: T::grad(grad), inputs: SmallVec::new() }
+        Tensor::from_data(key, T::param(param), T::grad(grad))
+    }
+
+    pub(super) fn from_data(key: Key<'a>, param: ParamData<'a>, grad: GradData<'a>) -> Tensor<'a> {
+        Tensor { key, param, grad, inputs: SmallVec::new(), arrays: SmallVec::new(), copy: None, shard: None }
+    }
+
+    /// Like [`new`](Self::new), with a gradient that is 0 everywhere after the step: in the same pass over memory, if the
+    /// step is taken.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().set("lr", 1.0)?.build()?;
+    /// let (mut w, mut g) = ([1.0f32; 3], [0.5f32; 3]);
+    /// opt.step(&mut [Tensor::zero_grad("w", &mut w, &mut g)])?;
+    /// assert_eq!((w, g), ([0.5; 3], [0.0; 3]));
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn zero_grad<T: Element>(
+        name: &'a str,
+        param: impl Into<Param<'a, T>>,
+        grad: impl Into<Param<'a, T>>,
+    ) -> Tensor<'a> {
+        Tensor::from_data(Key::Name(name), T::param(param.into().0), T::grad_mut(grad.into().0))
     }
 
     /// Gives an input per tensor.
     pub fn input(mut self, name: &'a str, value: f64) -> Tensor<'a> {
         self.inputs.push((name, value));
         self
+    }
+
+    /// Gives an input per element: an array of the parameter's shape and type.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let rule = Rule::parse("masked", "optimizer masked\ninput mask per element\n\np -= mask * g\n")?;
+    /// let (mut w, g) = ([1.0f32; 3], [0.5f32; 3]);
+    /// let tensor = Tensor::new("w", &mut w, &g).input_array("mask", &[1.0f32, 0.0, 1.0]);
+    /// rule.optimizer().build()?.step(&mut [tensor])?;
+    /// assert_eq!(w, [0.5, 1.0, 0.5]);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn input_array<T: Element>(mut self, name: &'a str, array: impl Into<Grad<'a, T>>) -> Tensor<'a> {
+        self.arrays.push((name, T::grad(array.into().0)));
+        self
+    }
+
+    /// Gives the array of the parameter's shape that the new parameter is written to as well, of the type that
+    /// [`copy_as`](super::OptimizerBuilder::copy_as) says.
+    pub fn copy_to<T: Element>(mut self, copy: impl Into<Param<'a, T>>) -> Tensor<'a> {
+        self.copy = Some(T::param(copy.into().0));
+        self
+    }
+
+    /// Says that this is only a part of a tensor, of shape `shape`: the run of its elements in row-major order that begins
+    /// with the one of index `first`. Parameter, gradient and the other arrays are slices of the run.
+    ///
+    /// The states are those of the run; what the rule reduces is reduced over the whole tensor, through the
+    /// [`exchange`](super::OptimizerBuilder::exchange). So each process names every tensor in the same order; one that has
+    /// none of a tensor's elements gives an empty slice.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("adam")?.optimizer().build()?;
+    /// let (mut half, grad) = ([1.0f32; 6], [0.5f32; 6]);
+    /// opt.step(&mut [Tensor::new("w", &mut half, &grad).shard(&[4, 3], 6)])?;
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn shard(mut self, shape: &[usize], first: usize) -> Tensor<'a> {
+        self.shard = Some(Shard { shape: SmallVec::from_slice(shape), first });
+        self
+    }
+
+    pub(super) fn given(&self) -> Given<'_, 'a> {
+        Given { inputs: &self.inputs, is_shard: self.shard.is_some() }
+    }
+
+    /// The shape of the whole tensor.
+    pub(super) fn shape(&self) -> &[usize] {
+        self.shard.as_ref().map_or(self.param.shape(), |shard| &shard.shape)
     }
 }
 
@@ -105,6 +211,7 @@ pub(super) enum ParamElements<'t, 'a, T> {
 pub(super) enum GradElements<'t, 'a, T> {
     Slice(&'t [T]),
     View(&'t ArrayViewD<'a, T>),
+    ViewMut(&'t mut ArrayViewMutD<'a, T>),
 }
 
 impl ParamData<'_> {
@@ -130,14 +237,21 @@ impl GradData<'_> {
         match self {
             GradData::F32(view) => view.shape(),
             GradData::F64(view) => view.shape(),
+            GradData::F32Mut(view) => view.shape(),
+            GradData::F64Mut(view) => view.shape(),
             GradData::Raw(raw) => raw.shape(),
         }
     }
 
+    /// Whether it becomes 0.
+    pub(super) fn is_mutable(&self) -> bool {
+        matches!(self, GradData::F32Mut(_) | GradData::F64Mut(_))
+    }
+
     pub(super) fn storage(&self) -> Storage {
         match self {
-            GradData::F32(_) => Storage::F32,
-            GradData::F64(_) => Storage::F64,
+            GradData::F32(_) | GradData::F32Mut(_) => Storage::F32,
+            GradData::F64(_) | GradData::F64Mut(_) => Storage::F64,
             GradData::Raw(raw) => raw.storage(),
         }
     }
@@ -148,19 +262,28 @@ impl GradData<'_> {
 pub trait Element: Erase {}
 
 /// What the runtime does with elements of each type.
-pub(super) trait Erase: Copy + 'static {
+pub(super) trait Erase: Lane<Bits: Send + Sync> + Uniform + Send + Sync + 'static {
     const STORAGE: Storage;
     fn param(view: ArrayViewMutD<'_, Self>) -> ParamData<'_>;
     fn grad(view: ArrayViewD<'_, Self>) -> GradData<'_>;
+    fn grad_mut(view: ArrayViewMutD<'_, Self>) -> GradData<'_>;
     fn param_view<'t, 'a>(data: &'t mut ParamData<'a>) -> Option<&'t mut ArrayViewMutD<'a, Self>>;
-    fn grad_view<'t, 'a>(data: &'t GradData<'a>) -> Option<&'t ArrayViewD<'a, Self>>;
+    fn grad_view<'t, 'a>(data: &'t mut GradData<'a>) -> Option<GradElements<'t, 'a, Self>>;
     fn buffer(slice: &[Self]) -> Buffer<'_>;
     fn buffer_mut(slice: &mut [Self]) -> Buffer<'_>;
-    fn column(slice: &[Self]) -> Column;
+    /// The elements of a buffer, if they are of this type.
+    fn slice<'b>(buffer: &'b Buffer<'_>) -> Option<&'b [Self]>;
+    fn state_slice(state: &State) -> Option<&[Self]>;
+    fn from_f64(x: f64) -> Self;
+    fn uniforms(values: &UniformValues) -> Uniforms<'_>;
+    /// What a worker keeps for tensors of this type.
+    fn room(room: &mut Room) -> &mut TypedRoom<Self>;
+    /// The temporary arrays of a tensor that outlive a phase.
+    fn kept(own: &mut Own) -> &mut Vec<Vec<Self>>;
 }
 
 macro_rules! element {
-    ($ty:ident, $variant:ident, $mutable:ident) => {
+    ($ty:ident, $variant:ident, $mutable:ident, $kept:ident) => {
         impl Element for $ty {}
 
         impl Erase for $ty {
@@ -174,12 +297,20 @@ macro_rules! element {
                 GradData::$variant(view)
             }
 
+            fn grad_mut(view: ArrayViewMutD<'_, $ty>) -> GradData<'_> {
+                GradData::$mutable(view)
+            }
+
             fn param_view<'t, 'a>(data: &'t mut ParamData<'a>) -> Option<&'t mut ArrayViewMutD<'a, $ty>> {
                 if let ParamData::$variant(view) = data { Some(view) } else { None }
             }
 
-            fn grad_view<'t, 'a>(data: &'t GradData<'a>) -> Option<&'t ArrayViewD<'a, $ty>> {
-                if let GradData::$variant(view) = data { Some(view) } else { None }
+            fn grad_view<'t, 'a>(data: &'t mut GradData<'a>) -> Option<GradElements<'t, 'a, $ty>> {
+                match data {
+                    GradData::$variant(view) => Some(GradElements::View(view)),
+                    GradData::$mutable(view) => Some(GradElements::ViewMut(view)),
+                    _ => None,
+                }
             }
 
             fn buffer(slice: &[$ty]) -> Buffer<'_> {
@@ -190,14 +321,38 @@ macro_rules! element {
                 Buffer::$mutable(slice)
             }
 
-            fn column(slice: &[$ty]) -> Column {
-                Column::$variant(slice.to_vec())
+            fn slice<'b>(buffer: &'b Buffer<'_>) -> Option<&'b [$ty]> {
+                match buffer {
+                    Buffer::$variant(slice) => Some(slice),
+                    Buffer::$mutable(slice) => Some(slice),
+                    _ => None,
+                }
+            }
+
+            fn state_slice(state: &State) -> Option<&[$ty]> {
+                if let State::$variant(values) = state { Some(values) } else { None }
+            }
+
+            fn from_f64(x: f64) -> $ty {
+                x as $ty
+            }
+
+            fn uniforms(values: &UniformValues) -> Uniforms<'_> {
+                Uniforms::$variant(&values.$ty)
+            }
+
+            fn room(room: &mut Room) -> &mut TypedRoom<$ty> {
+                &mut room.$ty
+            }
+
+            fn kept(own: &mut Own) -> &mut Vec<Vec<$ty>> {
+                &mut own.$kept
             }
         }
     };
 }
-element!(f32, F32, F32Mut);
-element!(f64, F64, F64Mut);
+element!(f32, F32, F32Mut, kept_f32);
+element!(f64, F64, F64Mut, kept_f64);
 
 impl<'a, T: Element> From<&'a mut [T]> for Param<'a, T> {
     fn from(slice: &'a mut [T]) -> Param<'a, T> {

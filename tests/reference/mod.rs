@@ -6,12 +6,24 @@
 //! - [`Real::of`] rounds it once, where it meets an element;
 //! - every operation on elements rounds once, and none is fused.
 
+#![allow(dead_code, reason = "each test crate uses a part")]
+
 mod adam;
+mod adam_reduced;
 mod adam_variants;
 mod adaptive;
 pub mod cases;
+mod distance;
+mod factored;
+mod fragments;
 mod gradient;
+mod layerwise;
+pub mod model;
+pub mod model_cases;
+pub mod models;
+mod sampled;
 mod sign;
+pub mod sums;
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};

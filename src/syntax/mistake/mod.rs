@@ -89,8 +89,9 @@ pub(super) fn explain(file: &SourceFile, span: Span, at: usize, expected: &[Expe
     let tokens = piece_tokens(text, span);
     let index = tokens.iter().position(|token| token.end > at).unwrap_or(tokens.len());
     let stop = Stop { text, span, tokens, index, at, expected };
-    let mistakes: [fn(&Stop<'_>) -> Option<Diagnostic>; 18] = [
+    let mistakes: [fn(&Stop<'_>) -> Option<Diagnostic>; 19] = [
         number::malformed,
+        path_of_rule,
         pointed_name,
         name_of_rule,
         foreign::end_of_line,
@@ -299,6 +300,21 @@ fn pointed_name(stop: &Stop<'_>) -> Option<Diagnostic> {
             .label("the point is for names of used rules")
             .help(format!("write `{}`", printable(&name.replace('.', "_")))),
     )
+}
+
+/// `use fragments/clip.opt`
+fn path_of_rule(stop: &Stop<'_>) -> Option<Diagnostic> {
+    let first = stop.get(1).filter(|_| stop.word(0) == "use" && (1..=2).contains(&stop.index))?;
+    let rest = &stop.text[first.start..stop.span.end as usize];
+    let path = rest.split(|c: char| c == '(' || c.is_whitespace()).next()?;
+    let file = path.trim_matches(['"', '\'']).rsplit(['/', '\\']).next()?;
+    let stem = file.strip_suffix(".opt").unwrap_or(file);
+    (stem != path && is_name(stem)).then(|| {
+        let span = Span::new(first.start, first.start + path.len());
+        Diagnostic::new(Code::UnexpectedToken, span, "a rule is used by its name, never by a path")
+            .label("not a name")
+            .help(format!("write `use {stem}`: it is found beside this file, or among the shipped ones"))
+    })
 }
 
 /// `optimizer my-adam`

@@ -1,0 +1,264 @@
+//! First values of states: computed before anything of the step that is the first to touch them.
+//!
+//! They are put in place at once and noted, so that a step that is refused, or not taken, can take them back.
+
+use super::arrays::param_values;
+use super::hyper::Hypers;
+use super::memory::{Disjoint, DisjointTensor};
+use super::optimizer::Optimizer;
+use super::scopes::Slot;
+use super::sources::scalars_of;
+use super::state::State;
+use crate::check::program::{Extent, NodeKind, Program, StateId};
+use crate::ir::step::{Array, Source};
+use crate::ir::eval_step::{TensorStep, eval_steps};
+use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Storage, eval_step, lower_init};
+use std::sync::Arc;
+
+/// What a step has given its first value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum First {
+    Model(StateId),
+    Group(usize, StateId),
+    /// Of the slot of this index.
+    Tensor(u32, StateId),
+    Average(u32),
+}
+
+/// What a rule's first values are made of.
+pub(super) struct Inits {
+    /// By index of the state: whether its first value reduces the parameter.
+    pub(super) reduces: Vec<bool>,
+    /// Whether a condition that selects the plan reads such a state.
+    pub(super) in_conditions: Vec<StateId>,
+}
+
+impl Inits {
+    pub(super) fn new(program: &Program, conditions: impl Iterator<Item = Source>) -> Inits {
+        let reduces = |init| {
+            let parts = program.postorder(init);
+            parts.into_iter().any(|id| matches!(program.node(id).kind, NodeKind::Reduce(..)))
+        };
+        let reduces: Vec<bool> = program.states.iter().map(|state| reduces(state.init)).collect();
+        let mut in_conditions: Vec<StateId> = conditions
+            .filter_map(|source| match source {
+                Source::State(id) if reduces[id.index()] => Some(id),
+                _ => None,
+            })
+            .collect();
+        in_conditions.sort_unstable();
+        in_conditions.dedup();
+        Inits { reduces, in_conditions }
+    }
+}
+
+/// A first value of one tensor, to be evaluated with those of the others.
+struct Init {
+    step: Step,
+    arrays: Arrays,
+    scalars: Scalars,
+}
+
+impl Optimizer {
+    /// Gives every state that this step is the first to touch its first value. Which plan each tensor has is known.
+    pub(super) fn first_values(&mut self, tensors: &mut Disjoint<'_, '_>) {
+        // The reductions of a first value are over the tensors that touch the state now.
+        let mut together: Vec<(StateId, usize)> = Vec::new();
+        for k in 0..self.scratch.slots.len() {
+            let index = self.scratch.slots[k];
+            let plan = self.scratch.prepared[self.scratch.work[k] as usize].plan.clone();
+            for (array, reads) in &plan.arrays {
+                match *array {
+                    Array::State(id) if !self.tensors[index as usize].own.states[id.index()].is_absent() => {}
+                    Array::State(id) if !reads => {
+                        let slot = &self.tensors[index as usize];
+                        let len = slot.geometry.here(self.rule.program().states[id.index()].extent);
+                        self.put(First::Tensor(index, id), State::zeros(slot.storage, len));
+                    }
+                    Array::State(id) if self.inits.reduces[id.index()] => together.push((id, k)),
+                    Array::State(id) => {
+                        let slot = &self.tensors[index as usize];
+                        let hypers = &self.groups[slot.group].hypers;
+                        let state = alone(self.rule.program(), plan.facts(), hypers, slot, id, &mut tensors.get(k));
+                        self.put(First::Tensor(index, id), state);
+                    }
+                    Array::Average if self.tensors[index as usize].own.average.is_absent() => {
+                        let average = state_of(param(&mut tensors.get(k)));
+                        self.put(First::Average(index), average);
+                    }
+                    _ => {}
+                }
+            }
+            for source in &plan.sources {
+                let Source::State(id) = *source else { continue };
+                if !self.is_absent(k, id) {
+                    continue;
+                }
+                if self.inits.reduces[id.index()] {
+                    together.push((id, k));
+                } else {
+                    let x = self.sources(k, &tensors.tensors()[k]).first_value(id);
+                    self.put_scalar(k, id, x);
+                }
+            }
+        }
+        // One state after the other; of each the tensors in their order.
+        together.sort_unstable();
+        for tensors_of in together.chunk_by(|a, b| a.0 == b.0) {
+            let mut inits: Vec<(usize, Init)> = Vec::new();
+            for (id, k) in tensors_of {
+                let facts = self.scratch.prepared[self.scratch.work[*k] as usize].plan.facts().clone();
+                inits.push((*k, self.init(*k, *id, &facts, &mut tensors.get(*k))));
+            }
+            self.evaluate(tensors_of[0].0, inits);
+        }
+    }
+
+    /// Gives the states that conditions read their first values, if these reduce the parameters: of all tensors of the
+    /// call, because it is not known yet which plan each has.
+    pub(super) fn first_values_of_conditions(&mut self, tensors: &mut Disjoint<'_, '_>) {
+        for id in self.inits.in_conditions.clone() {
+            let mut inits = Vec::new();
+            for k in 0..self.scratch.slots.len() {
+                if self.is_absent(k, id) {
+                    let slot = &self.tensors[self.scratch.slots[k] as usize];
+                    let facts = Facts::new(slot.storage, self.plans.math, self.outcomes(k, &tensors.tensors()[k]));
+                    inits.push((k, self.init(k, id, &facts, &mut tensors.get(k))));
+                }
+            }
+            if !inits.is_empty() {
+                self.evaluate(id, inits);
+            }
+        }
+    }
+
+    fn init(&self, k: usize, id: StateId, facts: &Facts, tensor: &mut DisjointTensor<'_, '_>) -> Init {
+        let slot = &self.tensors[self.scratch.slots[k] as usize];
+        let mut scalars = scalars_of(self.rule.program(), &self.groups[slot.group].hypers, &slot.shape);
+        scalars.first = slot.geometry.first;
+        let step = lower_init(self.rule.program(), id, facts);
+        Init { step, arrays: Arrays([(Array::Param, param(tensor))].into()), scalars }
+    }
+
+    /// Evaluates the first values of one state, and puts them in place.
+    fn evaluate(&mut self, id: StateId, mut inits: Vec<(usize, Init)>) {
+        let mut steps: Vec<TensorStep<'_>> = Vec::with_capacity(inits.len());
+        for (k, Init { step, arrays, scalars }) in &mut inits {
+            let group = self.tensors[self.scratch.slots[*k] as usize].group;
+            steps.push(TensorStep { step, arrays, scalars, group });
+        }
+        match &self.exchange {
+            Some(exchange) => eval_steps(&mut steps, &**exchange),
+            None => eval_steps(&mut steps, &Alone),
+        }
+        for (k, Init { mut arrays, scalars, .. }) in inits {
+            if self.rule.program().states[id.index()].extent.is_scalar() {
+                let x = scalars.states.get(&id).copied().unwrap_or(f64::NAN);
+                self.put_scalar(k, id, x);
+            } else {
+                let column = arrays.0.remove(&Array::State(id)).unwrap_or_default();
+                self.put(First::Tensor(self.scratch.slots[k], id), state_of(column));
+            }
+        }
+    }
+
+    /// Whether nothing has touched a state yet that the k-th tensor sees.
+    pub(super) fn is_absent(&self, k: usize, id: StateId) -> bool {
+        let slot = &self.tensors[self.scratch.slots[k] as usize];
+        match self.rule.program().states[id.index()].extent {
+            Extent::Model => self.model.states[id.index()].is_none(),
+            Extent::Group => self.groups[slot.group].scope.states[id.index()].is_none(),
+            _ => slot.own.states[id.index()].is_absent(),
+        }
+    }
+
+    /// Puts the first value of a scalar state in place, unless there is one.
+    pub(super) fn put_scalar(&mut self, k: usize, id: StateId, x: f64) {
+        if !self.is_absent(k, id) {
+            return;
+        }
+        let index = self.scratch.slots[k];
+        let group = self.tensors[index as usize].group;
+        match self.rule.program().states[id.index()].extent {
+            Extent::Model => {
+                self.model.states[id.index()] = Some(x);
+                self.scratch.firsts.push(First::Model(id));
+            }
+            Extent::Group => {
+                self.groups[group].scope.states[id.index()] = Some(x);
+                self.scratch.firsts.push(First::Group(group, id));
+            }
+            _ => self.put(First::Tensor(index, id), State::Scalar(x)),
+        }
+    }
+
+    fn put(&mut self, first: First, state: State) {
+        match first {
+            First::Tensor(index, id) => self.tensors[index as usize].own.states[id.index()] = state,
+            First::Average(index) => self.tensors[index as usize].own.average = state,
+            First::Model(_) | First::Group(..) => return,
+        }
+        self.scratch.firsts.push(first);
+    }
+
+    /// Takes first values back: all of them, or those of what has not taken the step.
+    pub(super) fn take_back(&mut self, which: impl Fn(&Optimizer, First) -> bool) {
+        let firsts = std::mem::take(&mut self.scratch.firsts);
+        for first in &firsts {
+            if !which(self, *first) {
+                continue;
+            }
+            match *first {
+                First::Model(id) => self.model.states[id.index()] = None,
+                First::Group(group, id) => self.groups[group].scope.states[id.index()] = None,
+                First::Tensor(index, id) => self.tensors[index as usize].own.states[id.index()] = State::Absent,
+                First::Average(index) => self.tensors[index as usize].own.average = State::Absent,
+            }
+        }
+        self.scratch.firsts = firsts;
+        self.scratch.firsts.clear();
+    }
+}
+
+/// The first value of an array that nothing is reduced for.
+fn alone(
+    program: &Arc<Program>,
+    facts: &Facts,
+    hypers: &Hypers,
+    slot: &Slot,
+    id: StateId,
+    tensor: &mut DisjointTensor<'_, '_>,
+) -> State {
+    let len = slot.geometry.here(program.states[id.index()].extent);
+    // A first value that is the same everywhere is computed once.
+    let is_one_value = program.node(program.states[id.index()].init).extent.is_scalar();
+    let one = || match slot.storage {
+        Storage::F32 => Column::F32(vec![0.0]),
+        Storage::F64 => Column::F64(vec![0.0]),
+    };
+    let column = if is_one_value { one() } else { param(tensor) };
+    let mut arrays = Arrays([(Array::Param, column)].into());
+    let mut scalars = scalars_of(program, hypers, &slot.shape);
+    eval_step(&lower_init(program, id, facts), &mut arrays, &mut scalars);
+    match arrays.0.remove(&Array::State(id)) {
+        Some(Column::F32(x)) if is_one_value && !x.is_empty() => State::filled_f32(len, x[0]),
+        Some(Column::F64(x)) if is_one_value && !x.is_empty() => State::filled_f64(len, x[0]),
+        column => state_of(column.unwrap_or_default()),
+    }
+}
+
+/// The parameter as a column.
+fn param(tensor: &mut DisjointTensor<'_, '_>) -> Column {
+    if let Some(elements) = tensor.elements::<f32>() {
+        return Column::F32(param_values(elements));
+    }
+    tensor.elements::<f64>().map_or(Column::default(), |elements| Column::F64(param_values(elements)))
+}
+
+fn state_of(column: Column) -> State {
+    match column {
+        Column::F32(x) => State::F32(x),
+        Column::F64(x) => State::F64(x),
+        _ => State::Absent,
+    }
+}

@@ -1,0 +1,318 @@
+//! What belongs to the model, to a group of tensors, and to each tensor.
+
+use super::builder::Matcher;
+use super::error::Error;
+use super::geometry::Geometry;
+use super::hyper::{self, HyperValue, Hypers};
+use super::optimizer::Optimizer;
+use super::rule::Rule;
+use super::state::State;
+use super::tensor::Tensor;
+use crate::check::program::{Extent, Program, StateId};
+use crate::ir::Storage;
+use crate::schedule::Driver;
+
+/// Tensors with hypers of their own.
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) matcher: Matcher,
+    pub(super) hypers: Hypers,
+    /// In the order of their hypers.
+    pub(super) drivers: Vec<Driver>,
+    pub(super) scope: Scope,
+    /// Whether any of its tensors takes the step at hand.
+    pub(super) is_taken: bool,
+}
+
+/// The scalars that belong to a group, or to the model.
+#[derive(Clone, Default)]
+pub(super) struct Scope {
+    /// By index of the state; `None` where it is of another extent or no plan has touched it.
+    pub(super) states: Vec<Option<f64>>,
+    /// What the states become when the step is over.
+    pub(super) next: Vec<Option<f64>>,
+    /// What the host has given for the next step, by index of the input.
+    pub(super) inputs: Vec<Option<f64>>,
+    /// What the last step has reported, by index of the report.
+    pub(super) reports: Vec<Option<f64>>,
+}
+
+/// A tensor that the optimizer knows.
+pub(super) struct Slot {
+    pub(super) name: String,
+    /// Of the whole tensor.
+    pub(super) shape: Vec<usize>,
+    pub(super) storage: Storage,
+    pub(super) geometry: Geometry,
+    pub(super) group: usize,
+    pub(super) t: u64,
+    pub(super) own: Own,
+    /// The last call of `step` that took it.
+    pub(super) last_call: u64,
+}
+
+/// What a step of a tensor changes. While it runs, this is taken out of the slot.
+#[derive(Default)]
+pub(super) struct Own {
+    /// By index of the state.
+    pub(super) states: Vec<State>,
+    /// The host's moving average of the parameter.
+    pub(super) average: State,
+    /// Whether this step is not taken.
+    pub(super) skipped: bool,
+    /// What scalar states become when the step is over.
+    pub(super) stores: Vec<(StateId, f64)>,
+    /// By index of the reduction: the results of this step's reductions to this tensor.
+    pub(super) results: Vec<f64>,
+    /// What the last step has reported, by index of the report.
+    pub(super) reports: Vec<Option<f64>>,
+    /// Temporary arrays that outlive a phase of the step.
+    pub(super) kept_f32: Vec<Vec<f32>>,
+    pub(super) kept_f64: Vec<Vec<f64>>,
+}
+
+/// State from a file, for a tensor that has not been seen yet.
+#[derive(Clone, Default)]
+pub(super) struct Loaded {
+    pub(super) t: u64,
+    pub(super) states: Vec<(StateId, State, Vec<usize>)>,
+    /// The host's moving average of the parameter.
+    pub(super) average: Option<(State, Vec<usize>)>,
+}
+
+impl Group {
+    pub(super) fn new(name: String, matcher: Matcher, hypers: Hypers, mut drivers: Vec<Driver>, rule: &Rule) -> Group {
+        drivers.sort_by_key(|driver| driver.hyper);
+        Group { name, matcher, hypers, drivers, scope: Scope::new(rule.program()), is_taken: false }
+    }
+
+    /// Gives each hyper that a schedule drives its value for the step that is about to be taken.
+    pub(super) fn drive(&mut self, rule: &Rule) -> Result<(), Error> {
+        let mut changed = false;
+        // In the order of the hypers: the default of one, which is its schedule's `base`, may use those before it.
+        for driver in &mut self.drivers {
+            if changed {
+                self.hypers.evaluate(rule);
+            }
+            let base = self.hypers.own(driver.hyper).as_f64().unwrap_or(f64::NAN);
+            let value = driver.prepare(base)?;
+            let hyper = &rule.program().hypers[driver.hyper];
+            if let Some(range) = hyper.interval.filter(|range| !range.contains(value)) {
+                let reason = format!("it gives `{}` the value {value}, which is not in {range}", hyper.name);
+                return Err(Error::ScheduleValue { schedule: driver.schedule.to_string(), step: driver.s, reason });
+            }
+            changed |= self.hypers.drive(driver.hyper, Some(value));
+        }
+        if changed { self.hypers.check(rule, &self.name) } else { Ok(()) }
+    }
+
+    /// Puts back what was in force: the step was refused.
+    pub(super) fn undrive(&mut self, rule: &Rule) {
+        let mut changed = false;
+        for driver in &self.drivers {
+            changed |= self.hypers.drive(driver.hyper, driver.in_force);
+        }
+        if changed {
+            self.hypers.evaluate(rule);
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn new(name: &str, shape: &[usize], storage: Storage, group: usize, rule: &Rule) -> Slot {
+        let program = rule.program();
+        let own = Own {
+            states: vec![State::Absent; program.states.len()],
+            results: vec![f64::NAN; program.reductions.len()],
+            reports: vec![None; program.reports.len()],
+            ..Own::default()
+        };
+        let geometry = Geometry::new(shape);
+        Slot { name: name.to_string(), shape: shape.to_vec(), storage, geometry, group, t: 0, own, last_call: 0 }
+    }
+
+    /// Holds a tensor of a step to what is known.
+    pub(super) fn check_tensor(&mut self, tensor: &Tensor<'_>) -> Result<(), Error> {
+        self.check_unchanged(tensor.shape(), tensor.param.storage())?;
+        let now = Geometry::of(tensor);
+        if now == self.geometry {
+            return Ok(());
+        }
+        let numel = now.total(Extent::Element);
+        if now.first.checked_add(now.len).is_none_or(|end| end > numel) {
+            let (tensor, first, len, shape) = (self.name.clone(), now.first, now.len, self.shape.clone());
+            return Err(Error::ShardOutside { tensor, first, len, shape });
+        }
+        // Before anything is kept for its elements, it may as well be another part of the tensor.
+        if self.own.states.iter().chain([&self.own.average]).any(|state| state.storage().is_some()) {
+            let was = (self.geometry.first, self.geometry.len);
+            return Err(Error::ShardChanged { tensor: self.name.clone(), was, now: (now.first, now.len) });
+        }
+        self.geometry = now;
+        Ok(())
+    }
+
+    /// An array that belongs to the parameter has its shape, and its type unless `storage` is another that is asked for.
+    pub(super) fn check_array(
+        &self,
+        what: &str,
+        found: (&[usize], Storage),
+        expected: (&[usize], Storage),
+    ) -> Result<(), Error> {
+        let (tensor, what) = (self.name.clone(), what.to_string());
+        if found.0 != expected.0 {
+            let (expected, found) = (expected.0.to_vec(), found.0.to_vec());
+            return Err(Error::ArrayShape { tensor, what, expected, found });
+        }
+        if found.1 != expected.1 {
+            return Err(Error::ArrayDtype { tensor, what, expected: expected.1, found: found.1 });
+        }
+        Ok(())
+    }
+
+    /// Takes what a file has kept for it.
+    pub(super) fn take_loaded(&mut self, program: &Program, loaded: &Loaded) -> Result<(), Error> {
+        self.t = loaded.t;
+        for (id, state, shape) in &loaded.states {
+            let Some(storage) = state.storage() else {
+                self.own.states[id.index()] = state.clone();
+                continue;
+            };
+            self.check_loaded(program.states[id.index()].extent, shape, storage)?;
+            self.own.states[id.index()] = state.clone();
+        }
+        if let Some((average, shape)) = &loaded.average {
+            self.check_loaded(Extent::Element, shape, average.storage().unwrap_or(self.storage))?;
+            self.own.average = average.clone();
+        }
+        Ok(())
+    }
+
+    /// Holds an array that was loaded to the tensor. One element array after the other is as long: which run of the elements
+    /// it is, no file says, so only its length tells.
+    fn check_loaded(&mut self, extent: Extent, shape: &[usize], storage: Storage) -> Result<(), Error> {
+        let tensor = self.name.clone();
+        if *shape != *Geometry::shape(extent, &self.shape) && extent != Extent::Col {
+            let (was, now) = (shape.to_vec(), self.shape.clone());
+            return Err(Error::ShapeChanged { tensor, was, now });
+        }
+        if storage != self.storage {
+            return Err(Error::DtypeChanged { tensor, was: storage, now: self.storage });
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_unchanged(&self, shape: &[usize], storage: Storage) -> Result<(), Error> {
+        if self.shape != shape {
+            return Err(Error::ShapeChanged {
+                tensor: self.name.clone(),
+                was: self.shape.clone(),
+                now: shape.to_vec(),
+            });
+        }
+        if self.storage != storage {
+            return Err(Error::DtypeChanged { tensor: self.name.clone(), was: self.storage, now: storage });
+        }
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// All arrays and scalars, with their shapes.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&State, &[usize])> {
+        let average = self.average.iter().map(|(state, shape)| (state, &**shape));
+        self.states.iter().map(|(_, state, shape)| (state, &**shape)).chain(average)
+    }
+}
+
+impl Scope {
+    pub(super) fn new(program: &Program) -> Scope {
+        let states = vec![None; program.states.len()];
+        let (inputs, reports) = (vec![None; program.inputs.len()], vec![None; program.reports.len()]);
+        Scope { next: states.clone(), states, inputs, reports }
+    }
+
+    /// The step is over, and this much of it is to last.
+    pub(super) fn commit(&mut self) {
+        for (state, next) in self.states.iter_mut().zip(&mut self.next) {
+            *state = next.take().or(*state);
+        }
+    }
+}
+
+/// A group, to read and set its own hypers: what [`Optimizer::group`] gives.
+pub struct GroupMut<'a> {
+    pub(super) optimizer: &'a mut Optimizer,
+    pub(super) index: usize,
+}
+
+impl GroupMut<'_> {
+    /// Sets a hyper of this group.
+    ///
+    /// # Errors
+    /// Those of [`Optimizer::set`], and [`Error::HyperPerModel`].
+    pub fn set(&mut self, name: &str, value: impl Into<HyperValue>) -> Result<(), Error> {
+        self.set_many(&[(name, value.into())])
+    }
+
+    /// Sets several hypers of this group at once: all or none.
+    ///
+    /// # Errors
+    /// Those of [`set`](Self::set).
+    pub fn set_many(&mut self, values: &[(&str, HyperValue)]) -> Result<(), Error> {
+        let Optimizer { rule, groups, .. } = self.optimizer;
+        let group = &mut groups[self.index];
+        for (name, _) in values {
+            if hyper::is_per_model(rule.program(), hyper::index(rule.program(), name)?) {
+                return Err(Error::HyperPerModel { hyper: name.to_string(), group: group.name.clone() });
+            }
+        }
+        group.hypers = with(rule, &group.hypers, values, &group.name)?;
+        Ok(())
+    }
+
+    /// The value of a hyper in this group.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHyper`].
+    pub fn hyper(&self, name: &str) -> Result<HyperValue, Error> {
+        let index = hyper::index(self.optimizer.rule.program(), name)?;
+        Ok(self.optimizer.groups[self.index].hypers.value(index).clone())
+    }
+
+    /// Gives an input per group for the next step.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInput`], [`Error::InputExtent`].
+    pub fn input(&mut self, name: &str, value: f64) -> Result<(), Error> {
+        let index = input_index(self.optimizer.rule.program(), name, Extent::Group)?;
+        self.optimizer.groups[self.index].scope.inputs[index] = Some(value);
+        Ok(())
+    }
+}
+
+/// Hypers with some of them set anew, held to the rule.
+pub(super) fn with(rule: &Rule, old: &Hypers, values: &[(&str, HyperValue)], group: &str) -> Result<Hypers, Error> {
+    let mut hypers = old.clone();
+    for (name, value) in values {
+        let index = hyper::find(rule.program(), name, value)?;
+        if rule.program().hypers[index].fixed {
+            return Err(Error::HyperFixed { hyper: name.to_string() });
+        }
+        hypers.set(index, value.clone());
+    }
+    hypers.check(rule, group)?;
+    Ok(hypers)
+}
+
+pub(super) fn input_index(program: &Program, name: &str, extent: Extent) -> Result<usize, Error> {
+    let Some(index) = program.inputs.iter().position(|input| &*input.name == name) else {
+        let known = program.inputs.iter().map(|input| input.name.to_string()).collect();
+        return Err(Error::UnknownInput { rule: program.name.to_string(), input: name.to_string(), known });
+    };
+    let declared = program.inputs[index].extent;
+    if declared != extent {
+        return Err(Error::InputExtent { input: name.to_string(), extent: declared.name() });
+    }
+    Ok(index)
+}
