@@ -7,13 +7,14 @@ use super::plans::{Engine, Plans};
 use super::rule::Rule;
 use super::scopes::Group;
 use super::sources::HostOptions;
-use crate::check::program::{HyperDefault, Program};
-use crate::ir::Math;
+use crate::check::program::{HyperDefault, Program, ReportId};
+use crate::diagnostic::did_you_mean;
+use crate::ir::{Exchange, Math, Storage};
 use crate::schedule::{Advance, Driver, Schedule};
 use std::fmt;
+use std::sync::Arc;
 
 /// An optimizer that is being built. [`Rule::optimizer`] begins one.
-#[derive(Debug)]
 pub struct OptimizerBuilder {
     rule: Rule,
     base: Hypers,
@@ -22,8 +23,21 @@ pub struct OptimizerBuilder {
     math: Math,
     engine: Engine,
     host: HostOptions,
+    threads: usize,
+    exchange: Option<Arc<dyn Exchange>>,
     #[cfg(feature = "jit")]
     lanes: crate::codegen::Lanes,
+}
+
+impl fmt::Debug for OptimizerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OptimizerBuilder")
+            .field("rule", &self.rule.name())
+            .field("base", &self.base)
+            .field("host", &self.host)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which tensors belong to a group: a glob over names (`*.bias`), or a closure over name and shape.
@@ -147,6 +161,8 @@ impl OptimizerBuilder {
             math: Math::default(),
             engine: Engine::default(),
             host: HostOptions::default(),
+            threads: 1,
+            exchange: None,
             #[cfg(feature = "jit")]
             lanes: crate::codegen::Lanes::Simd,
         }
@@ -247,11 +263,145 @@ impl OptimizerBuilder {
         self
     }
 
+    /// Divides each gradient by the loss scale first: the loss was multiplied by it, so that small gradients do not
+    /// vanish. [`Optimizer::set_loss_scale`] says how much it is.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().set("lr", 1.0)?.unscale(true).build()?;
+    /// opt.set_loss_scale(4.0)?;
+    /// let mut w = [1.0f32];
+    /// opt.step(&mut [Tensor::new("w", &mut w, &[2.0])])?;
+    /// assert_eq!(w, [0.5]);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn unscale(mut self, unscale: bool) -> Self {
+        self.host.unscale = unscale;
+        self
+    }
+
+    /// Takes no step in which any gradient of the model has an element that is not finite. Nothing changes then; see
+    /// [`Optimizer::last_skipped`].
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("adam")?.optimizer().skip_nonfinite(true).build()?;
+    /// let (mut w, mut b) = ([1.0f32], [2.0f32; 2]);
+    /// opt.step(&mut [Tensor::new("w", &mut w, &[0.5]), Tensor::new("b", &mut b, &[0.5, f32::INFINITY])])?;
+    /// assert!(opt.last_skipped());
+    /// assert_eq!((w, b, opt.steps("w")), ([1.0], [2.0; 2], 0));
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn skip_nonfinite(mut self, skip: bool) -> Self {
+        self.host.skip_nonfinite = skip;
+        self
+    }
+
+    /// Keeps an exponential moving average of each parameter, in the same pass over memory: after a step it is
+    /// `decay*average + (1 - decay)*p`. It begins as the parameter before its first step; see [`Optimizer::average`].
+    ///
+    /// ```
+    /// use updraft::{Rule, StateValues, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().set("lr", 1.0)?.average(0.75)?.build()?;
+    /// let mut w = [4.0f32];
+    /// opt.step(&mut [Tensor::new("w", &mut w, &[4.0])])?;
+    /// assert_eq!(w, [0.0]);
+    /// assert_eq!(opt.average("w"), Some(StateValues::F32(&[3.0])));
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::HostOption`], if `decay` is not in [0, 1].
+    pub fn average(mut self, decay: f64) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&decay) {
+            return Err(Error::HostOption { option: "average", value: decay, expected: "in [0, 1]" });
+        }
+        self.host.average = Some(decay);
+        Ok(self)
+    }
+
+    /// Writes each new parameter to a second array too, rounded to this type: every tensor then needs
+    /// [`copy_to`](super::Tensor::copy_to).
+    ///
+    /// ```
+    /// use updraft::{Rule, Storage, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().set("lr", 1.0)?.copy_as(Storage::F32).build()?;
+    /// let (mut w, mut copy) = ([1.0f64 / 3.0], [0.0f32]);
+    /// opt.step(&mut [Tensor::new("w", &mut w, &[0.0]).copy_to(&mut copy)])?;
+    /// assert_eq!(copy, [1.0f32 / 3.0]);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn copy_as(mut self, storage: Storage) -> Self {
+        self.host.copy = Some(storage);
+        self
+    }
+
+    /// Asks for a report of the rule: [`Optimizer::report`] and [`Optimizer::report_of`] give it after each step. What is
+    /// not asked for is not computed.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let text = "optimizer clipped\nhyper lr = 0.1\n\nreport size = norm(g per model)\np -= lr * g\n";
+    /// let mut opt = Rule::parse("clipped", text)?.optimizer().report("size")?.build()?;
+    /// opt.step(&mut [Tensor::new("w", &mut [1.0f32, 1.0], &[3.0, 4.0])])?;
+    /// assert_eq!(opt.report("size"), Some(5.0));
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownReport`].
+    pub fn report(mut self, name: &str) -> Result<Self, Error> {
+        let reports = &self.rule.program().reports;
+        let Some(index) = reports.iter().position(|report| &*report.name == name) else {
+            return Err(Error::UnknownReport {
+                rule: self.rule.name().to_string(),
+                report: name.to_string(),
+                similar: did_you_mean(name, reports.iter().map(|report| &*report.name)).map(str::to_string),
+                known: reports.iter().map(|report| report.name.to_string()).collect(),
+            });
+        };
+        let id = ReportId(index as u32);
+        if let Err(place) = self.host.reports.binary_search(&id) {
+            self.host.reports.insert(place, id);
+        }
+        Ok(self)
+    }
+
+    /// Sets what random draws begin with; 0 unless said. They depend on it, on the tensor's name, its `t` and the index of
+    /// the element, and on nothing else.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.host.seed = seed;
+        self
+    }
+
+    /// Runs steps by so many threads, of a pool of the optimizer's own; 1 unless said, 0 for as many as the machine has
+    /// cores. It changes no bit of any result.
+    ///
+    /// ```
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("adam")?.optimizer().threads(2).build()?;
+    /// let (mut w, g) = (vec![1.0f32; 100_000], vec![0.5f32; 100_000]);
+    /// opt.step(&mut [Tensor::new("w", &mut w, &g)])?;
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Says how to reach the processes that have other parts of the same tensors: see
+    /// [`Tensor::shard`](super::Tensor::shard). A tensor that is no shard is taken to be whole, and the same, in every
+    /// process.
+    pub fn exchange(mut self, exchange: Arc<dyn Exchange>) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+
     /// The optimizer.
     ///
     /// # Errors
     /// [`Error::Require`], [`Error::HyperOutOfRange`] for a default that follows from what was set, and
-    /// [`Error::BadPattern`].
+    /// [`Error::BadPattern`], and [`Error::Threads`] if the system has none to give.
     pub fn build(self) -> Result<Optimizer, Error> {
         let mut groups = Vec::new();
         for (name, selector, hypers, mut schedules) in self.groups {
@@ -277,7 +427,14 @@ impl OptimizerBuilder {
             #[cfg(feature = "jit")]
             self.lanes,
         );
-        Ok(Optimizer::new(self.rule, groups, plans, self.host))
+        let mut optimizer = Optimizer::new(self.rule, groups, plans, self.host);
+        optimizer.exchange = self.exchange;
+        if self.threads != 1 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads);
+            let pool = pool.thread_name(|index| format!("updraft-{index}")).build();
+            optimizer.pool = Some(pool.map_err(|error| Error::Threads { reason: error.to_string() })?);
+        }
+        Ok(optimizer)
     }
 }
 

@@ -9,7 +9,7 @@
 use super::error::Error;
 use super::hyper::HyperValue;
 use super::optimizer::Optimizer;
-use super::scopes::Loaded;
+use super::scopes::{Loaded, LoadedShard};
 use super::state::State;
 use crate::check::program::{Extent, Program, StateId};
 use crate::check::without_docs_and_defaults;
@@ -17,11 +17,15 @@ use crate::ir::Storage;
 use crate::schedule::Driver;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// The version of the layout.
 const FORMAT: &str = "updraft-1";
+
+/// What the host's average of a parameter is called, which no state can be.
+const AVERAGE: &str = "@average";
 
 /// More steps than this are damage, and would overflow some day.
 const MAX_STEPS: u64 = u64::MAX / 2;
@@ -86,26 +90,38 @@ impl Optimizer {
         let program = self.rule.program();
         let mut entries: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
         let scalar = |x: f64| (Dtype::F64, Vec::new(), x.to_le_bytes().to_vec());
-        let mut add = |tensor: &str, shape: &[usize], t: u64, id: usize, state: &State| {
-            entries.insert(format!("{tensor}/t"), (Dtype::U64, Vec::new(), t.to_le_bytes().to_vec()));
+        let mut add = |tensor: &str, name: &str, shape: &[usize], state: &State| {
             let entry = match state {
                 State::Absent => return,
                 State::Scalar(x) => scalar(*x),
                 State::F32(x) => (Dtype::F32, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
                 State::F64(x) => (Dtype::F64, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
             };
-            entries.insert(format!("{tensor}/{}", program.states[id].name), entry);
+            entries.insert(format!("{tensor}/{name}"), entry);
         };
+        let mut shards = BTreeMap::new();
+        let mut steps = BTreeMap::new();
         for slot in self.tensors.iter().filter(|slot| slot.t > 0) {
-            add(&slot.name, &slot.shape, slot.t, 0, &State::Absent);
-            slot.own.states.iter().enumerate().for_each(|(id, state)| add(&slot.name, &slot.shape, slot.t, id, state));
+            steps.insert(&*slot.name, slot.t);
+            for (state, values) in program.states.iter().zip(&slot.own.states) {
+                add(&slot.name, &state.name, &slot.array_shape(state.extent), values);
+            }
+            add(&slot.name, AVERAGE, &slot.array_shape(Extent::Element), &slot.own.average);
+            shards.extend(slot.shard().map(|shard| (&*slot.name, shard)));
         }
         for (name, loaded) in &self.loaded {
             if self.by_name.contains_key(name) {
                 continue;
             }
-            add(name, &[], loaded.t, 0, &State::Absent);
-            loaded.states.iter().for_each(|(id, state, shape)| add(name, shape, loaded.t, id.index(), state));
+            steps.insert(&**name, loaded.t);
+            for (id, values, shape) in &loaded.states {
+                add(name, &program.states[id.index()].name, shape, values);
+            }
+            loaded.average.iter().for_each(|(average, shape)| add(name, AVERAGE, shape, average));
+            shards.extend(loaded.shard.clone().map(|shard| (&**name, shard)));
+        }
+        for (tensor, t) in steps {
+            entries.insert(format!("{tensor}/t"), (Dtype::U64, Vec::new(), t.to_le_bytes().to_vec()));
         }
         let scopes = self.groups.iter().map(|group| (format!("@{}", group.name), &group.scope));
         for (prefix, scope) in scopes.chain([(String::new(), &self.model)]) {
@@ -115,14 +131,21 @@ impl Optimizer {
                 }
             }
         }
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("format".to_string(), FORMAT.to_string()),
             ("rule".to_string(), program.name.to_string()),
             ("program".to_string(), without_docs_and_defaults(program)),
             ("flags".to_string(), self.flags_text()),
             ("schedules".to_string(), self.schedules_text()),
-            ("seed".to_string(), "0".to_string()),
+            ("seed".to_string(), self.host.seed.to_string()),
         ]);
+        if !shards.is_empty() {
+            let shards: BTreeMap<&str, serde_json::Value> = shards
+                .into_iter()
+                .map(|(name, shard)| (name, json!({"shape": shard.shape, "first": shard.first, "len": shard.len})))
+                .collect();
+            metadata.insert("shards".to_string(), serde_json::to_string(&shards).unwrap_or_default());
+        }
         let views = entries.iter().map(|(name, (dtype, shape, bytes))| {
             TensorView::new(*dtype, shape.clone(), bytes).map(|view| (name.as_str(), view))
         });
@@ -195,8 +218,11 @@ impl Optimizer {
         if get("format")? != FORMAT {
             return Err(format!("its format is `{}`, this version reads `{FORMAT}`", get("format")?));
         }
-        if get("seed")? != "0" {
-            return Err("it keeps a seed, which this version does not have".to_string());
+        let (seed, own) = (get("seed")?, self.host.seed);
+        if seed != own.to_string() {
+            return Err(format!(
+                "it was written with the seed {seed}, but it is {own} now: build the optimizer with its"
+            ));
         }
         let program = self.rule.program();
         self.same_program(get("rule")?, get("program")?, get("flags")?)?;
@@ -207,6 +233,12 @@ impl Optimizer {
             groups: vec![vec![None; program.states.len()]; self.groups.len()],
             tensors: BTreeMap::new(),
         };
+        if let Some(text) = metadata.get("shards") {
+            for (name, shard) in shards_from(text)? {
+                self.same_shard(&name, &shard)?;
+                file.tensors.entry(name).or_default().shard = Some(shard);
+            }
+        }
         for (name, view) in tensors.tensors() {
             let Some((owner, state)) = name.rsplit_once('/') else {
                 return Err(format!("`{name}` is no state: its name has no `/`"));
@@ -218,6 +250,15 @@ impl Optimizer {
                     return Err(format!("`{name}` is {t}: no tensor has taken so many steps"));
                 }
                 file.tensors.entry(owner.to_string()).or_default().t = t;
+                continue;
+            }
+            if state == AVERAGE {
+                if self.host.average.is_none() {
+                    return Err("it keeps averages of the parameters: build the optimizer with `average`".to_string());
+                }
+                let average = self.array(owner, &name, Extent::Element, &view)?;
+                let shape = view.shape().to_vec();
+                file.tensors.entry(owner.to_string()).or_default().average = Some((average, shape));
                 continue;
             }
             let Some(index) = program.states.iter().position(|s| &*s.name == state) else {
@@ -243,12 +284,12 @@ impl Optimizer {
                     let id = StateId(index as u32);
                     file.tensors.entry(owner.to_string()).or_default().states.push((id, state, Vec::new()));
                 }
-                _ => {
-                    let state = self.array(owner, &name, &view)?;
+                extent => {
+                    let state = self.array(owner, &name, extent, &view)?;
                     let id = StateId(index as u32);
                     let shape = view.shape().to_vec();
                     let states = &mut file.tensors.entry(owner.to_string()).or_default().states;
-                    agrees(&name, &state, &shape, states)?;
+                    agrees(program, &name, (id, &state, &shape), states)?;
                     states.push((id, state, shape));
                 }
             }
@@ -259,14 +300,24 @@ impl Optimizer {
         Ok(file)
     }
 
-    fn array(&self, owner: &str, name: &str, view: &TensorView<'_>) -> Result<State, String> {
+    /// A tensor that is known is the same part of its whole.
+    fn same_shard(&self, name: &str, shard: &LoadedShard) -> Result<(), String> {
+        let Some(index) = self.by_name.get(name) else { return Ok(()) };
+        let slot = &self.tensors[*index as usize];
+        if slot.shape != shard.shape || (slot.geometry.first, slot.geometry.len) != (shard.first, shard.len) {
+            return Err(format!("`{name}` was another part of its tensor when the file was written"));
+        }
+        Ok(())
+    }
+
+    fn array(&self, owner: &str, name: &str, extent: Extent, view: &TensorView<'_>) -> Result<State, String> {
         let (state, storage) = match view.dtype() {
             Dtype::F32 => (State::F32(floats(view.data(), f32::from_le_bytes)), Storage::F32),
             Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes)), Storage::F64),
             other => return Err(format!("`{name}` is stored as {other:?}; this version has f32 and f64")),
         };
         if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize])
-            && (slot.shape != view.shape() || slot.storage != storage)
+            && (slot.array_shape(extent) != view.shape() || slot.storage != storage)
         {
             let (was, now) = (view.shape(), &slot.shape);
             return Err(format!(
@@ -326,18 +377,42 @@ struct File {
     tensors: BTreeMap<String, Loaded>,
 }
 
-/// The arrays of one tensor are all of its shape and type.
-fn agrees(name: &str, state: &State, shape: &[usize], others: &[(StateId, State, Vec<usize>)]) -> Result<(), String> {
-    let array = others.iter().find(|(_, other, _)| other.storage().is_some());
-    match array {
-        Some((_, other, was)) if was != shape || other.storage() != state.storage() => {
+/// The part of a tensor that a file was written for.
+fn shards_from(text: &str) -> Result<BTreeMap<String, LoadedShard>, String> {
+    let unreadable = || "its `shards` cannot be read".to_string();
+    let all: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).map_err(|_| unreadable())?;
+    let number = |value: Option<&serde_json::Value>| {
+        value.and_then(serde_json::Value::as_u64).and_then(|n| usize::try_from(n).ok()).ok_or_else(unreadable)
+    };
+    let shard = |value: serde_json::Value| -> Result<LoadedShard, String> {
+        let shape = value.get("shape").and_then(serde_json::Value::as_array).ok_or_else(unreadable)?;
+        let shape = shape.iter().map(|n| number(Some(n))).collect::<Result<Vec<usize>, String>>()?;
+        Ok(LoadedShard { shape, first: number(value.get("first"))?, len: number(value.get("len"))? })
+    };
+    all.into_iter().map(|(name, value)| Ok((name, shard(value)?))).collect()
+}
+
+/// The arrays of one tensor are all of its type, and those of one extent of one shape.
+fn agrees(
+    program: &Program,
+    name: &str,
+    (id, state, shape): (StateId, &State, &[usize]),
+    others: &[(StateId, State, Vec<usize>)],
+) -> Result<(), String> {
+    let extent = |id: StateId| program.states[id.index()].extent;
+    let differs = |(other_id, other, was): &&(StateId, State, Vec<usize>)| {
+        other.storage().is_some()
+            && (other.storage() != state.storage() || (extent(*other_id) == extent(id) && was != shape))
+    };
+    match others.iter().find(differs) {
+        Some((_, other, was)) => {
             let storage = |state: &State| state.storage().map_or("", Storage::name);
             let (now, before) = (storage(state), storage(other));
             Err(format!(
                 "`{name}` is {now} of shape {shape:?}, but another state of that tensor is {before} of {was:?}"
             ))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -9,9 +9,9 @@ use super::optimizer::Optimizer;
 use super::scopes::Slot;
 use super::sources::scalars_of;
 use super::state::State;
-use crate::check::program::{Extent, NodeKind, Program, StateId};
-use crate::ir::step::{Array, Source};
+use crate::check::program::{ExprId, Extent, NodeKind, Program, StateId};
 use crate::ir::eval_step::{TensorStep, eval_steps};
+use crate::ir::step::{Array, Source};
 use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Storage, eval_step, lower_init};
 use std::sync::Arc;
 
@@ -35,11 +35,7 @@ pub(super) struct Inits {
 
 impl Inits {
     pub(super) fn new(program: &Program, conditions: impl Iterator<Item = Source>) -> Inits {
-        let reduces = |init| {
-            let parts = program.postorder(init);
-            parts.into_iter().any(|id| matches!(program.node(id).kind, NodeKind::Reduce(..)))
-        };
-        let reduces: Vec<bool> = program.states.iter().map(|state| reduces(state.init)).collect();
+        let reduces: Vec<bool> = program.states.iter().map(|state| reduces(program, state.init)).collect();
         let mut in_conditions: Vec<StateId> = conditions
             .filter_map(|source| match source {
                 Source::State(id) if reduces[id.index()] => Some(id),
@@ -50,6 +46,10 @@ impl Inits {
         in_conditions.dedup();
         Inits { reduces, in_conditions }
     }
+}
+
+fn reduces(program: &Program, value: ExprId) -> bool {
+    program.postorder(value).into_iter().any(|id| matches!(program.node(id).kind, NodeKind::Reduce(..)))
 }
 
 /// A first value of one tensor, to be evaluated with those of the others.
@@ -79,7 +79,8 @@ impl Optimizer {
                     Array::State(id) => {
                         let slot = &self.tensors[index as usize];
                         let hypers = &self.groups[slot.group].hypers;
-                        let state = alone(self.rule.program(), plan.facts(), hypers, slot, id, &mut tensors.get(k));
+                        let param = || param(&mut tensors.get(k));
+                        let state = alone(self.rule.program(), plan.facts(), hypers, slot, id, param);
                         self.put(First::Tensor(index, id), state);
                     }
                     Array::Average if self.tensors[index as usize].own.average.is_absent() => {
@@ -220,25 +221,27 @@ impl Optimizer {
     }
 }
 
-/// The first value of an array that nothing is reduced for.
-fn alone(
+/// The first value of an array that nothing is reduced for, or only this tensor.
+pub(super) fn alone(
     program: &Arc<Program>,
     facts: &Facts,
     hypers: &Hypers,
     slot: &Slot,
     id: StateId,
-    tensor: &mut DisjointTensor<'_, '_>,
+    param: impl FnOnce() -> Column,
 ) -> State {
     let len = slot.geometry.here(program.states[id.index()].extent);
     // A first value that is the same everywhere is computed once.
-    let is_one_value = program.node(program.states[id.index()].init).extent.is_scalar();
+    let init = program.states[id.index()].init;
+    let is_one_value = program.node(init).extent.is_scalar() && !reduces(program, init);
     let one = || match slot.storage {
         Storage::F32 => Column::F32(vec![0.0]),
         Storage::F64 => Column::F64(vec![0.0]),
     };
-    let column = if is_one_value { one() } else { param(tensor) };
+    let column = if is_one_value { one() } else { param() };
     let mut arrays = Arrays([(Array::Param, column)].into());
     let mut scalars = scalars_of(program, hypers, &slot.shape);
+    scalars.first = slot.geometry.first;
     eval_step(&lower_init(program, id, facts), &mut arrays, &mut scalars);
     match arrays.0.remove(&Array::State(id)) {
         Some(Column::F32(x)) if is_one_value && !x.is_empty() => State::filled_f32(len, x[0]),

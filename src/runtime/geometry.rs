@@ -96,17 +96,6 @@ impl Geometry {
             _ => BLOCK,
         }
     }
-
-    /// The shape of an array of an extent.
-    pub(super) fn shape(extent: Extent, shape: &[usize]) -> &[usize] {
-        let rank = shape.len();
-        match extent {
-            Extent::Matrix => &shape[..rank.saturating_sub(2)],
-            Extent::Row => &shape[..rank.saturating_sub(1)],
-            Extent::Unit => &shape[..rank.min(1)],
-            _ => shape,
-        }
-    }
 }
 
 /// Writes the values of a smaller array to `out`, each for what belongs to it: `out[i]` is for the value of index

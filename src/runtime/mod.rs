@@ -15,6 +15,7 @@ mod error;
 mod first;
 mod folds;
 mod geometry;
+mod host;
 mod hyper;
 mod memory;
 mod optimizer;

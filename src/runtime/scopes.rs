@@ -9,7 +9,7 @@ use super::rule::Rule;
 use super::state::State;
 use super::tensor::Tensor;
 use crate::check::program::{Extent, Program, StateId};
-use crate::ir::Storage;
+use crate::ir::{Storage, shape};
 use crate::schedule::Driver;
 
 /// Tensors with hypers of their own.
@@ -78,6 +78,17 @@ pub(super) struct Loaded {
     pub(super) states: Vec<(StateId, State, Vec<usize>)>,
     /// The host's moving average of the parameter.
     pub(super) average: Option<(State, Vec<usize>)>,
+    /// Which part of the tensor it was, if not all.
+    pub(super) shard: Option<LoadedShard>,
+}
+
+/// A part of a tensor.
+#[derive(Clone)]
+pub(super) struct LoadedShard {
+    /// Of the whole tensor.
+    pub(super) shape: Vec<usize>,
+    pub(super) first: usize,
+    pub(super) len: usize,
 }
 
 impl Group {
@@ -173,6 +184,13 @@ impl Slot {
     /// Takes what a file has kept for it.
     pub(super) fn take_loaded(&mut self, program: &Program, loaded: &Loaded) -> Result<(), Error> {
         self.t = loaded.t;
+        if let Some(LoadedShard { shape, first, len }) = &loaded.shard {
+            if *shape != self.shape {
+                let (was, now) = (shape.clone(), self.shape.clone());
+                return Err(Error::ShapeChanged { tensor: self.name.clone(), was, now });
+            }
+            (self.geometry.first, self.geometry.len) = (*first, *len);
+        }
         for (id, state, shape) in &loaded.states {
             let Some(storage) = state.storage() else {
                 self.own.states[id.index()] = state.clone();
@@ -188,18 +206,31 @@ impl Slot {
         Ok(())
     }
 
-    /// Holds an array that was loaded to the tensor. One element array after the other is as long: which run of the elements
-    /// it is, no file says, so only its length tells.
-    fn check_loaded(&mut self, extent: Extent, shape: &[usize], storage: Storage) -> Result<(), Error> {
+    /// Holds an array that was loaded to the tensor.
+    fn check_loaded(&self, extent: Extent, shape: &[usize], storage: Storage) -> Result<(), Error> {
         let tensor = self.name.clone();
-        if *shape != *Geometry::shape(extent, &self.shape) && extent != Extent::Col {
-            let (was, now) = (shape.to_vec(), self.shape.clone());
+        if shape != self.array_shape(extent) {
+            let (was, now) = (shape.to_vec(), self.array_shape(extent));
             return Err(Error::ShapeChanged { tensor, was, now });
         }
         if storage != self.storage {
             return Err(Error::DtypeChanged { tensor, was: storage, now: self.storage });
         }
         Ok(())
+    }
+
+    /// The shape of an array of an extent; that of the elements of a shard is their number.
+    pub(super) fn array_shape(&self, extent: Extent) -> Vec<usize> {
+        match self.shard() {
+            Some(shard) if extent == Extent::Element => vec![shard.len],
+            _ => shape::axes(extent, &self.shape),
+        }
+    }
+
+    /// Which part of the tensor is here, if not all.
+    pub(super) fn shard(&self) -> Option<LoadedShard> {
+        let Geometry { first, len, .. } = self.geometry;
+        (len != self.geometry.total(Extent::Element)).then(|| LoadedShard { shape: self.shape.clone(), first, len })
     }
 
     pub(super) fn check_unchanged(&self, shape: &[usize], storage: Storage) -> Result<(), Error> {

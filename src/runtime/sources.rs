@@ -6,8 +6,8 @@ use super::rule::Rule;
 use super::scopes::{Group, Own, Scope, Slot};
 use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, Program, ReportId, StateId};
 use crate::ir::region::Outside;
-use crate::ir::step::{Host, Reduced, Source};
 use crate::ir::shape;
+use crate::ir::step::{Host, Reduced, Source};
 use crate::ir::{Arrays, Facts, Scalar, Scalars, Storage, eval_step, lower_init};
 
 /// What the host has joined to the rule when building, and the numbers that belong to it.

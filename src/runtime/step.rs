@@ -468,7 +468,7 @@ impl Optimizer {
     }
 
     /// Keeps the reports per model and group.
-    fn report(&mut self, prepared: usize) {
+    fn keep_reports(&mut self, prepared: usize) {
         let Prepared { plan, end, key, .. } = &self.scratch.prepared[prepared];
         let region = &plan.plan.end;
         let mut found = std::mem::take(&mut self.scratch.reports);
@@ -569,7 +569,7 @@ impl Optimizer {
             let plan = plan.clone();
             if *is_taken && !plan.plan.end.is_empty() {
                 self.run_shared(index, &plan.plan.end, |prepared| &mut prepared.end, tensors.tensors());
-                self.report(index);
+                self.keep_reports(index);
             }
         }
         let mut worker = self.worker();

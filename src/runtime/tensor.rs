@@ -10,7 +10,7 @@ use super::sweep::{Room, TypedRoom};
 use super::uniforms::UniformValues;
 use crate::ir::random::Uniform;
 use crate::ir::sum::Lane;
-use crate::ir::{Buffer, Storage, Uniforms};
+use crate::ir::{Buffer, Column, Storage, Uniforms};
 use ndarray::{ArrayBase, ArrayView, ArrayViewD, ArrayViewMut, ArrayViewMutD, Data, DataMut, Dimension};
 use smallvec::SmallVec;
 
@@ -80,7 +80,7 @@ pub struct Param<'a, T>(ArrayViewMutD<'a, T>);
 
 /// A gradient as [`Tensor::new`] takes it: a slice or an ndarray view of any dimension and layout.
 #[derive(Debug)]
-pub struct Grad<'a, T>(ArrayViewD<'a, T>);
+pub struct Grad<'a, T>(pub(super) ArrayViewD<'a, T>);
 
 /// The memory of a parameter. Its type is data, so that tensors of different types are stepped together.
 #[derive(Debug)]
@@ -273,6 +273,8 @@ pub(super) trait Erase: Lane<Bits: Send + Sync> + Uniform + Send + Sync + 'stati
     fn buffer_mut(slice: &mut [Self]) -> Buffer<'_>;
     /// The elements of a buffer, if they are of this type.
     fn slice<'b>(buffer: &'b Buffer<'_>) -> Option<&'b [Self]>;
+    fn column(values: Vec<Self>) -> Column;
+    fn values(column: Column) -> Option<Vec<Self>>;
     fn state_slice(state: &State) -> Option<&[Self]>;
     fn from_f64(x: f64) -> Self;
     fn uniforms(values: &UniformValues) -> Uniforms<'_>;
@@ -327,6 +329,14 @@ macro_rules! element {
                     Buffer::$mutable(slice) => Some(slice),
                     _ => None,
                 }
+            }
+
+            fn column(values: Vec<$ty>) -> Column {
+                Column::$variant(values)
+            }
+
+            fn values(column: Column) -> Option<Vec<$ty>> {
+                if let Column::$variant(values) = column { Some(values) } else { None }
             }
 
             fn state_slice(state: &State) -> Option<&[$ty]> {
