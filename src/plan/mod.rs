@@ -31,8 +31,8 @@ pub struct Plan {
     pub parts: Vec<Part>,
     /// Whether the step is taken.
     pub skip: Option<Skip>,
-    /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part and
-    /// without a skip has it in that part's scalar code, and nothing here.
+    /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part,
+    /// without reductions and without a skip, has it in that part's scalar code, and nothing here.
     pub end: Region,
     /// The reports that its outputs are.
     pub reports: Vec<ReportId>,
