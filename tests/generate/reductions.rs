@@ -286,7 +286,7 @@ impl GenRule {
         w.out.push_str("optimizer generated\nhyper a = 0.3\nhyper b = 0.9\nhyper c = -1.7\nhyper d = 0\n");
         let [f1, f2, f3] = self.flags;
         let _ = writeln!(w.out, "hyper f1 = {f1}\nhyper f2 = {f2}\nhyper f3 per model = {f3}\nhyper h per model = 0.5");
-        w.out.push_str("input x = 0.75\ninput y per tensor = -0.5\n");
+        w.out.push_str("input x = 0.75\ninput w per tensor = -0.5\n");
         w.out.push_str("def square(y) = y*y\ndef mix(y, z) = h*y + z/2.5\n");
         for (name, of, body) in DEFS {
             if !of.needs_axes() && name != "along" || self.axes != Axes::Any {
@@ -480,7 +480,7 @@ impl Writer {
         let (always, in_steps): (&[&str], &[&str]) = match extent {
             Extent::Model => (&["h", "2", "0.1", "1e-3", "pi"], &["km", "old(km)", "x"]),
             Extent::Group => (&["a", "b", "c", "d"], &["kg", "old(kg)"]),
-            Extent::Tensor => (&["numel", "rank", "rows", "cols", "epsilon"], &["t", "kt", "old(kt)", "y"]),
+            Extent::Tensor => (&["numel", "rank", "rows", "cols", "epsilon"], &["t", "kt", "old(kt)", "w"]),
             Extent::Element => (&["p"], &["g", "m", "v", "p", "g", "old(p)", "old(g)", "old(m)", "old(v)"]),
             Extent::Row => (&[], &["sr", "sr", "old(sr)"]),
             Extent::Col => (&[], &["sc", "sc", "old(sc)"]),

@@ -74,7 +74,7 @@ struct Subject {
 
 impl Subject {
     fn all(rule: &Rule, math: Math, seed: u64, tensors: &[(Place, Column)]) -> Result<Vec<Subject>, String> {
-        let builder = || -> Result<updraft::runtime::OptimizerBuilder, updraft::Error> {
+        let builder = || -> Result<updraft::OptimizerBuilder, updraft::Error> {
             let mut builder = rule.optimizer().math(math).seed(seed);
             for report in &rule.program().reports {
                 builder = builder.report(&report.name)?;
@@ -217,11 +217,7 @@ fn agree(rule: &Rule, oracle: &Oracle, subject: &Subject, grads: &[Option<Column
 fn reports(rule: &Rule, tensor: &OracleTensor, opt: &Optimizer) -> Result<(), String> {
     for (id, report) in rule.program().reports.iter().enumerate() {
         let expected = tensor.reports.get(&ReportId(id as u32)).copied();
-        let actual = match report.extent {
-            Extent::Model => opt.report(&report.name),
-            Extent::Group => opt.group_report(["default", "own"][tensor.place.group], &report.name),
-            _ => opt.tensor_report(&tensor.place.name, &report.name),
-        };
+        let actual = opt.report_of(&report.name, &tensor.place.name);
         // One of a group or the model is there if any of its tensors has taken the step.
         let is_shared = report.extent != Extent::Tensor;
         match (expected.map(scalar_bits), actual.map(scalar_bits)) {

@@ -62,7 +62,7 @@ fn naive_bytes(step: &Step) -> usize {
 }
 
 /// The step of a tensor of this rank before whose first step everything is 0.
-fn step_of(rule: &Rule, storage: Storage, math: Math, shape: &[usize]) -> Step {
+pub fn step_of(rule: &Rule, storage: Storage, math: Math, shape: &[usize]) -> Step {
     let conditions = lower_conditions(rule.program(), storage);
     let mut registers = Vec::new();
     let source = |source: Source| match source {
