@@ -5,7 +5,8 @@
 //! machine; it runs no kernel and needs no machine code to be allowed.
 //!
 //! Conditions that select the plan are decided for a tensor of the group `default` whose scalar states have their first
-//! values, with inputs at their defaults, or 0. The conditions and their outcomes are the first lines.
+//! values, with inputs at their defaults, or 0; unless told it is a matrix, so that what a rule does for rows and columns is
+//! seen. The conditions and their outcomes are the first lines.
 
 use crate::check::print_program;
 use crate::check::program::NodeKind;
@@ -89,6 +90,8 @@ pub struct EmitOptions {
     pub set: Vec<(String, HyperValue)>,
     /// The step that conditions are decided for, from 1; 1000 by default, when what only begins is over.
     pub t: u64,
+    /// The shape of the tensor that conditions are decided for; 64 by 64 by default. Nothing else depends on it.
+    pub shape: Vec<usize>,
     /// Whether every plan is printed that a change of `t` alone can reach, each with the first `t` that reaches it:
     /// all `t` up to 10,000, those around every number in the rule and every hyper, and the powers of two up to 2^40 are
     /// tried.
@@ -109,6 +112,7 @@ impl Default for EmitOptions {
             math: Math::default(),
             set: Vec::new(),
             t: 1000,
+            shape: vec![64, 64],
             all: false,
             #[cfg(feature = "jit")]
             isa: if cfg!(target_arch = "aarch64") { Isa::Aarch64 } else { Isa::X86_64Fma },
@@ -163,12 +167,14 @@ pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, 
             let reason = format!("a {kind} has the stages ast and program only, not {}: {because}", stage.name());
             Err(Error::Codegen { rule: rule.name().to_string(), reason })
         }
-        _ if !options.all => text(rule, stage, options, &optimizer.facts(options.storage, options.t)),
+        _ if !options.all => {
+            text(rule, stage, options, &optimizer.facts_of(&options.shape, options.storage, options.t))
+        }
         _ => {
             let mut seen: Vec<Facts> = Vec::new();
             let mut out = String::new();
             for t in steps_to_try(&optimizer) {
-                let facts = optimizer.facts(options.storage, t);
+                let facts = optimizer.facts_of(&options.shape, options.storage, t);
                 if seen.contains(&facts) {
                     continue;
                 }

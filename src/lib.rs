@@ -39,7 +39,7 @@
 //! ```
 //!
 //! - [`syntax::parse()`]: never fails; every error of a file is found in one run. No pest type leaves `syntax`.
-//! - [`check::check()`]: **the only stage that rejects a rule.** Names become ids, extents are inferred, `def` is inlined.
+//! - [`check::check()`]: **the only stage that rejects a rule.** Names become ids, extents are inferred, `def` and `use` are inlined.
 //! - [`ir::lower()`]: **fixes every rounding**; later stages move, share and repeat operations, and never change one. A
 //!   [`Step`](ir::Step) is made for [`Facts`]: outcomes of conditions, storage type, math; no sizes, no values of hypers.
 //! - [`plan::plan()`]: cuts a step into scalar code and sweeps over memory. What a later sweep needs it reads again, computes

@@ -1,6 +1,7 @@
 //! Where files that other files name are found.
 //!
-//! Comes in: a stem, never a path. Goes out: a source file: the one beside the file that names it, else the shipped one.
+//! Comes in: a stem, never a path. Goes out: a source file: the one beside the file that names it, else the shipped one. A
+//! shipped file names shipped ones, whatever lies beside the file that names it.
 //! The checker reads no disk; it asks a [`Library`].
 
 use crate::source::SourceFile;
@@ -34,7 +35,7 @@ impl Beside {
 impl Library for Shipped {
     fn find(&self, kind: FileKind, stem: &str) -> Option<SourceFile> {
         let (_, text) = shipped(kind).iter().find(|(name, _)| *name == stem)?;
-        Some(SourceFile::new(format!("{stem}.{}", kind.extension()), *text))
+        Some(SourceFile::shipped(format!("{stem}.{}", kind.extension()), *text))
     }
 
     fn stems(&self, kind: FileKind) -> Vec<String> {

@@ -55,6 +55,7 @@ impl fmt::Debug for Span {
 pub struct SourceFile {
     name: Arc<str>,
     text: Arc<str>,
+    shipped: bool,
 }
 
 impl SourceFile {
@@ -66,7 +67,17 @@ impl SourceFile {
     /// assert_eq!(file.line_column(10), (1, 11));
     /// ```
     pub fn new(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceFile {
-        SourceFile { name: name.into(), text: text.into() }
+        SourceFile { name: name.into(), text: text.into(), shipped: false }
+    }
+
+    /// A file that is part of the crate: what it names is, too.
+    pub(crate) fn shipped(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> SourceFile {
+        SourceFile { shipped: true, ..SourceFile::new(name, text) }
+    }
+
+    /// Whether it is part of the crate.
+    pub(crate) fn is_shipped(&self) -> bool {
+        self.shipped
     }
 
     /// The name as given, for messages.

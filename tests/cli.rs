@@ -137,11 +137,11 @@ fn what_does_not_exist_is_a_usage_error() {
     let folder = Folder::new("usage");
     let apply = ["apply", "sgd", "--params", "p", "--grads", "g", "--out", "o"];
     for flag in
-        ["--threads=1", "--seed=1", "--store=m=bf16", "--schedule=lr", "--schedule=lr=", "--view=x=f", "--report-out=f"]
+        ["--threads=-1", "--seed=-1", "--store=m=bf16", "--schedule=lr", "--schedule=lr=", "--view=x", "--view=x="]
     {
         folder.fails(2, &[&apply[..], &[flag]].concat());
     }
-    for flag in ["--checkpoint=f", "--resume", "--schedule=lr", "--advance=batch", "--ema=0.9", "--threads=1"] {
+    for flag in ["--checkpoint=f", "--resume", "--schedule=lr", "--advance=batch", "--ema=x", "--threads=-1"] {
         folder.fails(2, &["train", "sgd", flag]);
     }
     for args in
@@ -149,8 +149,16 @@ fn what_does_not_exist_is_a_usage_error() {
     {
         folder.fails(2, args);
     }
-    for flag in ["--t=0", "--lanes=3", "--math=exact", "--dtype=bf16", "--set=lr", "--set=lr=", "--isa=x86_64+avx2+fma"]
-    {
+    for flag in [
+        "--t=0",
+        "--lanes=3",
+        "--math=exact",
+        "--dtype=bf16",
+        "--set=lr",
+        "--set=lr=",
+        "--isa=x86_64+avx2+fma",
+        "--shape=3x3",
+    ] {
         folder.fails(2, &["emit", "sgd", "--stage", "kernel", flag]);
     }
     for flag in ["--epochs=0", "--batch=0", "--seed=-1"] {
@@ -287,6 +295,17 @@ fn doc() {
          { m = half(g) * loss }\n\n# In the middle.\np -= lr * m * scale\n",
     );
     insta::assert_snapshot!("doc_all", folder.ok(&["doc", "all.opt"]));
+    // Reductions, what is used, and what a host can ask for.
+    folder.write(
+        "asked.opt",
+        "# Asked: what a host gives and gets.\noptimizer asked\nhyper lr = 0.1 in [0, inf)  # rate\nstate mean = p  # of p\n\
+         state r per row = 0  # largest of each row\ninput mask per element  # 0 or 1\ninput scale per tensor = 1\n\n\
+         use clip_global_norm(max_norm = 2)\nif rank >= 2 { r = max(max(abs(g) per row), r) }\n\
+         p -= lr * scale * mask * g\nmean = lerp(mean, p, 0.1)\nreport length = norm(p)  # of p\n\
+         report total = norm(g per model)\nview averaged = mean  # to be evaluated\n",
+    );
+    insta::assert_snapshot!("doc_asked", folder.ok(&["doc", "asked.opt"]));
+    insta::assert_snapshot!("doc_clip_global_norm", folder.ok(&["doc", "clip_global_norm"]));
 }
 
 #[test]
@@ -321,12 +340,13 @@ fn emit_prints_what_the_library_gives() {
             math: Math::Strict,
             set: vec![("maximize".into(), true.into()), ("lr".into(), 0.5.into())],
             t: 3,
+            shape: vec![],
             lanes: Lanes::One,
             all: false,
         };
         let args =
             ["emit", "radam", "--stage", stage.name(), "--isa", "x86_64+fma", "--dtype", "f64", "--math", "strict"];
-        let more = ["--set", "maximize=true", "--set", "lr=0.5", "--t", "3", "--lanes", "1"];
+        let more = ["--set", "maximize=true", "--set", "lr=0.5", "--t", "3", "--shape", "", "--lanes", "1"];
         assert_eq!(folder.ok(&[&args[..], &more].concat()), updraft::emit(&rule, stage, &options).unwrap());
     }
     let plans = folder.ok(&["emit", "radam", "--stage", "plan", "--all"]);
@@ -345,6 +365,20 @@ fn emit_prints_what_the_library_gives() {
             &["emit", "sgd", "--stage", "plan", "--set", "nesterov=true"],
         ]
     ));
+}
+
+/// What a rule does for rows and columns is seen unless another shape is asked for.
+#[test]
+fn emit_is_for_a_matrix_unless_told() {
+    let folder = Folder::new("emit-shape");
+    let plan = |more: &[&str]| folder.ok(&[&["emit", "adagrad_rowwise", "--stage", "plan"], more].concat());
+    assert!(plan(&[]).contains("\n# rank >= 2: true\n"));
+    assert_eq!(plan(&["--shape", "64,64"]), plan(&[]));
+    assert_eq!(plan(&["--shape", "2,3,3,3"]), plan(&[]));
+    assert!(plan(&["--shape", "5"]).contains("\n# rank >= 2: false\n"));
+    assert_eq!(plan(&["--shape", ""]), plan(&["--shape=5"]));
+    insta::assert_snapshot!("emit_plan_of_clip_adamw", folder.ok(&["emit", "clip_adamw", "--stage", "plan"]));
+    insta::assert_snapshot!("emit_plan_of_adagrad_rowwise", plan(&[]));
 }
 
 // apply.
@@ -576,6 +610,208 @@ fn apply_gives_inputs() {
     insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
     folder.fails(2, &apply("inputs.opt", &["--input", "loss"]));
     folder.fails(2, &apply("inputs.opt", &["--input", "loss=x"]));
+}
+
+const MASKED: &str = "optimizer masked
+input mask per element
+input scale per tensor = 1
+
+p -= scale * mask * g
+";
+
+#[test]
+fn apply_gives_inputs_per_element_and_per_tensor() {
+    let folder = Folder::new("apply-arrays");
+    folder.write("masked.opt", MASKED);
+    let zeros = || f64s(&[2], &[0.0; 2]);
+    folder.write("p", safetensors(&[("a", zeros()), ("b", f32s(&[], &[0.0])), ("still", zeros())], &[]));
+    folder.write("g", safetensors(&[("a", f64s(&[2, 2], &[1.0; 4])), ("b", f32s(&[2], &[1.0; 2]))], &[]));
+    let file = |name: &str, entries: &[(&str, Entry)]| folder.write(name, safetensors(entries, &[]));
+    let (each, always) = (f64s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]), f32s(&[], &[0.5]));
+    file("mask", &[("a", each.clone()), ("b", always.clone()), ("still", zeros())]);
+    file("scale", &[("a", f64s(&[2], &[1.0, 10.0])), ("b", f32s(&[], &[4.0]))]);
+    let trace = |more: &[&str]| {
+        folder.ok(&apply("masked.opt", &[&["--trace", "t"], more].concat()));
+        let trace = tensors(&folder.read("t"));
+        assert_eq!(values(&trace["still"]), [0.0; 4]);
+        (values(&trace["a"]), values(&trace["b"]))
+    };
+    assert_eq!(trace(&["--input", "mask=@mask"]), (vec![-1.0, -2.0, -4.0, -6.0], vec![-0.5, -1.0]));
+    assert_eq!(trace(&["--input", "mask=2"]), (vec![-2.0, -2.0, -4.0, -4.0], vec![-2.0, -4.0]));
+    let scaled = (vec![-1.0, -2.0, -31.0, -42.0], vec![-2.0, -4.0]);
+    assert_eq!(trace(&["--input", "mask=@mask", "--input", "scale=@scale"]), scaled);
+    folder.write("lines", "3\n1\n");
+    assert_eq!(
+        trace(&["--input", "mask=1", "--input", "scale=@lines"]),
+        (vec![-3.0, -3.0, -4.0, -4.0], vec![-3.0, -4.0])
+    );
+    file("some", &[("a", each.clone())]);
+    file("other", &[("a", each.clone()), ("B", always.clone())]);
+    file("wide", &[("a", each.clone()), ("b", f64s(&[], &[0.5]))]);
+    file("shape", &[("a", f64s(&[2, 1], &[0.5; 2])), ("b", always.clone())]);
+    file("three", &[("a", f64s(&[3, 2], &[0.5; 6])), ("b", always.clone())]);
+    file("scales", &[("a", f64s(&[2, 1], &[0.5; 2]))]);
+    folder.write("needy.opt", MASKED.replace("masked", "needy").replace(" = 1", ""));
+    let of = |name| apply("masked.opt", &["--input", name]);
+    let commands = [
+        apply("masked.opt", &[]),
+        of("mask=@some"),
+        of("mask=@other"),
+        of("mask=@wide"),
+        of("mask=@shape"),
+        of("mask=@three"),
+        of("mask=@lines"),
+        of("scale=@scales"),
+        apply("needy.opt", &["--input", "mask=1"]),
+        apply("needy.opt", &["--input", "mask=1", "--input", "scale=@some-scales"]),
+    ];
+    file("some-scales", &[("a", f64s(&[], &[0.5]))]);
+    insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
+}
+
+/// A rule that skips what is too long, and shows what it does.
+const SHOWN: &str = "optimizer shown
+hyper lr = 1 in [0, inf)
+state n per model = 0
+state z = p
+
+skip if norm(g per model) > 2
+n += 1
+z = lerp(z, p, 0.5)
+p -= lr * g
+report length = norm(g per model)
+report \u{3b4} = sum(p)
+report count = n
+view halfway = (p + z) / 2
+view twice = 2*p
+";
+
+#[test]
+fn apply_writes_views_and_reports() {
+    let folder = Folder::new("apply-shown");
+    folder.write("shown.opt", SHOWN);
+    folder.write(
+        "p",
+        safetensors(&[("a,b", f32s(&[2], &[1.0, 2.0])), ("c", f64s(&[1], &[3.0])), ("d", f64s(&[0], &[]))], &[]),
+    );
+    let grads = |a: [f32; 4], c: [f64; 2]| safetensors(&[("a,b", f32s(&[2, 2], &a)), ("c", f64s(&[2, 1], &c))], &[]);
+    folder.write("g", grads([1.0, 0.0, 0.0, -1.0], [0.0, 0.0]));
+    let more = ["--view", "halfway=h", "--view", "twice=w", "--report-out", "r.csv", "--state-out", "s"];
+    folder.ok(&apply("shown.opt", &more));
+    let expected = "step,report,tensor,value\n1,length,,1\n1,\u{3b4},\"a,b\",2\n1,\u{3b4},c,3\n1,count,,1\n\
+                    2,length,,1\n2,\u{3b4},\"a,b\",3\n2,\u{3b4},c,3\n2,count,,2\n";
+    assert_eq!(folder.text("r.csv"), expected);
+    let (halfway, twice) = (tensors(&folder.read("h")), tensors(&folder.read("w")));
+    assert_eq!(halfway.keys().collect::<Vec<_>>(), ["a,b", "c"]);
+    // z is (1, 2) after the first step and (1/2, 2) after the second; p is (0, 2) and then (0, 3).
+    assert_eq!((values(&halfway["a,b"]), halfway["a,b"].0), (vec![0.25, 2.5], Dtype::F32));
+    assert_eq!((values(&halfway["c"]), halfway["c"].0), (vec![3.0], Dtype::F64));
+    assert_eq!(values(&twice["a,b"]), [0.0, 6.0]);
+    // What is shown does not change what is done, and threads do not either.
+    let out = folder.read("o");
+    folder.ok(&apply("shown.opt", &[]));
+    assert!(folder.read("o") == out);
+    folder.ok(&apply("shown.opt", &[&more[..], &["--threads", "3"]].concat()));
+    assert!(folder.read("o") == out && folder.text("r.csv") == expected);
+
+    // A step that is skipped has no line, and is told.
+    folder.write("g", grads([1.0, 0.0, 9.0, 0.0], [0.0, 0.0]));
+    let ran = folder.run(&apply("shown.opt", &more));
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), "note: 1 of 2 steps was skipped\n"));
+    assert!(!folder.text("r.csv").contains("\n2,"));
+    assert_eq!(values(&tensors(&folder.read("s"))["/n"]), [1.0]);
+    folder.write("g", grads([9.0, 0.0, 9.0, 0.0], [0.0, 0.0]));
+    let ran = folder.run(&apply("shown.opt", &["--report-out", "r.csv"]));
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), "note: 2 of 2 steps were skipped\n"));
+    assert_eq!(
+        (folder.text("r.csv").as_str(), folder.read("o") == folder.read("p")),
+        ("step,report,tensor,value\n", true)
+    );
+    folder.write("g", safetensors(&[("c", f64s(&[0, 1], &[]))], &[]));
+    let commands = [
+        apply("shown.opt", &["--view", "halfwy=h"]),
+        apply("shown.opt", &["--view", "halfway=h"]),
+        apply("sgd", &["--view", "averaged=h"]),
+        apply("sgd", &["--report-out", "r"]),
+    ];
+    insta::assert_snapshot!(transcript(&folder, 1, &commands.each_ref().map(Vec::as_slice)));
+    folder.fails(2, &apply("shown.opt", &["--view", "halfway=x", "--view", "twice=./x"]));
+    folder.fails(2, &apply("shown.opt", &["--report-out", "o"]));
+}
+
+#[test]
+fn apply_tells_which_tensors_skip() {
+    let folder = Folder::new("apply-skips");
+    folder.write("own.opt", "optimizer own\n\nskip if sum(g) > 2\np -= g\n");
+    let names: Vec<String> = (0..7).map(|k| format!("w{k}")).collect();
+    let all = |entry: &dyn Fn(usize) -> Entry| {
+        let entries: Vec<(&str, Entry)> = names.iter().enumerate().map(|(k, name)| (name.as_str(), entry(k))).collect();
+        safetensors(&entries, &[])
+    };
+    folder.write("p", all(&|_| f64s(&[1], &[0.0])));
+    folder.write("g", all(&|k| f64s(&[3, 1], &[1.0, if k < 1 { 1.0 } else { 3.0 }, 3.0])));
+    let ran = folder.run(&apply("own.opt", &["--trace", "t"]));
+    assert_eq!(ran.code, Some(0));
+    insta::assert_snapshot!(ran.stderr);
+    let trace = tensors(&folder.read("t"));
+    assert_eq!((values(&trace["w0"]), values(&trace["w1"])), (vec![-1.0, -2.0, -2.0], vec![-1.0; 3]));
+}
+
+/// Every state of a rule with rows and columns is in the state file, and steps go on from it.
+#[test]
+fn apply_keeps_rows_and_columns() {
+    let folder = Folder::new("apply-rows");
+    let grad: Vec<f32> = (0..18).map(|k| k as f32 - 7.5).collect();
+    folder.write("p", safetensors(&[("w", f32s(&[2, 3], &[1.0; 6])), ("b", f32s(&[3], &[1.0; 3]))], &[]));
+    let grads = safetensors(&[("w", f32s(&[3, 2, 3], &grad)), ("b", f32s(&[3, 3], &grad[..9]))], &[]);
+    folder.write("g", &grads);
+    folder.ok(&apply("adafactor", &["--state-out", "s"]));
+    let (out, state) = (folder.read("o"), folder.read("s"));
+    let shapes: BTreeMap<String, Vec<usize>> = tensors(&state).into_iter().map(|(name, it)| (name, it.1)).collect();
+    assert_eq!((&shapes["w/r"], &shapes["w/c"], &shapes["b/v"]), (&vec![2], &vec![3], &vec![3]));
+    let grads = tensors(&grads);
+    folder.write("g", steps(&grads, 0..2));
+    folder.ok(&apply("adafactor", &["--state-out", "s"]));
+    folder.write("g", steps(&grads, 2..3));
+    folder.ok(&[
+        "apply",
+        "adafactor",
+        "--params",
+        "o",
+        "--grads",
+        "g",
+        "--out",
+        "o",
+        "--state",
+        "s",
+        "--state-out",
+        "s",
+    ]);
+    assert!(folder.read("o") == out && folder.read("s") == state);
+    // Of a tensor of one axis nothing is per row.
+    folder.write("rows.opt", "optimizer rows\n\np -= g / (1 + max(abs(g) per row))\n");
+    insta::assert_snapshot!(transcript(&folder, 1, &[&apply("rows.opt", &[])]));
+}
+
+#[test]
+fn apply_draws_from_a_seed() {
+    let folder = Folder::new("apply-seed");
+    folder.write("p", safetensors(&[("w", f32s(&[4], &[0.0; 4]))], &[]));
+    let grads = safetensors(&[("w", f32s(&[4, 4], &[0.0; 16]))], &[]);
+    folder.write("g", &grads);
+    let run = |more: &[&str]| {
+        folder.ok(&apply("sgld", more));
+        folder.read("o")
+    };
+    let first = run(&["--seed", "7", "--state-out", "all"]);
+    assert!(first == run(&["--seed", "7", "--engine", "eval"]) && first != run(&["--seed", "8"]));
+    assert!(run(&[]) == run(&["--seed", "0"]));
+    // The seed goes on with the state.
+    folder.write("g", steps(&tensors(&grads), 0..1));
+    run(&["--seed", "7", "--state-out", "s"]);
+    folder.write("g", steps(&tensors(&grads), 1..4));
+    folder.ok(&["apply", "sgld", "--params", "o", "--grads", "g", "--out", "o", "--state", "s"]);
+    assert!(folder.read("o") == first);
 }
 
 #[test]
@@ -872,10 +1108,6 @@ fn train_reports_every_epoch() {
     assert_eq!(lines.last(), Some(&"The report is in r.html"));
     assert!(folder.text("r.html").starts_with("<!doctype html>"));
     // What is computed depends on the seed alone; what is measured does not repeat.
-    let losses = |text: &str| -> Vec<String> {
-        let epochs = text.lines().filter(|line| line.contains("/2  "));
-        epochs.map(|line| line.split_whitespace().take(4).collect::<Vec<_>>().join(" ")).collect()
-    };
     assert_eq!(losses(&folder.ok(&train)), losses(&text));
     assert_ne!(losses(&folder.ok(&[&train[..], &["--seed", "1"]].concat())), losses(&text));
 }
@@ -907,12 +1139,89 @@ fn a_diverged_run_is_an_error_that_says_where() {
     assert!(ran.stdout.contains("\nsgd "), "the others are trained all the same: {}", ran.stdout);
 }
 
+/// The lines of epochs, without what was measured.
+fn losses(text: &str) -> Vec<String> {
+    let epochs =
+        text.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()) && line.contains('%'));
+    epochs.map(|line| line.split_whitespace().take(4).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn train_tests_averages_and_views() {
+    let folder = Folder::new("train-tested");
+    digits(&folder);
+    let train = |rule: &str, more: &[&str]| {
+        folder.ok(&[&["train", rule, "--data", "digits", "--epochs", "3", "--batch", "7"], more].concat())
+    };
+    let (plain, average) = (train("adam", &[]), train("adam", &["--ema", "0.9"]));
+    assert_eq!(average.lines().nth(1), Some("tested with the average of its parameters (--ema 0.9)"));
+    assert!(average.contains("% test accuracy after 3 epochs, of the average of its parameters\n"), "{average}");
+    // The losses in training are the same, those in testing are not.
+    let columns = |text: &str, n: usize| -> Vec<String> {
+        losses(text).iter().map(|line| line.split(' ').nth(n).unwrap().to_string()).collect()
+    };
+    assert_eq!((columns(&plain, 1), columns(&plain, 1).len()), (columns(&average, 1), 3));
+    assert!(columns(&plain, 2) != columns(&average, 2), "{average}");
+    // An average that keeps nothing is the parameters.
+    assert_eq!(losses(&train("adam", &["--ema", "0"])), losses(&plain));
+    let view = train("schedule_free_sgd", &["--set", "lr=0.1"]);
+    assert_eq!(view.lines().nth(1), Some("tested with its view `averaged`"));
+    assert!(view.contains(", of its view `averaged`\n"), "{view}");
+    // With several, nobody says which.
+    let two = "optimizer two\nhyper lr = 0.1 in [0, inf)\n\np -= lr * g\nview zero = 0*p\nview same = p\n";
+    folder.write("two.opt", two);
+    folder.write("one.opt", two.replace("two", "one").replace("view zero = 0*p\n", ""));
+    let (two, one) = (train("two.opt", &[]), train("one.opt", &[]));
+    assert!(two.lines().nth(1).unwrap().starts_with("epoch") && one.contains("its view `same`"));
+    assert_eq!(losses(&two), losses(&one));
+    let both = folder.ok(&["train", "schedule_free_sgd", "sgd", "--data", "digits", "--epochs", "1", "--report", "r"]);
+    assert!(both.contains("\n\nschedule_free_sgd is tested with its view `averaged`\n"), "{both}");
+    assert!(folder.text("r").contains("schedule_free_sgd is tested with its view averaged."));
+}
+
+#[test]
+fn train_gives_the_loss_and_counts_skips() {
+    let folder = Folder::new("train-loss");
+    digits(&folder);
+    let train = ["--data", "digits", "--epochs", "2", "--batch", "7"];
+    for rule in ["clip_adamw", "polyak_sps", "momo"] {
+        let text = folder.ok(&[&["train", rule], &train[..]].concat());
+        assert_eq!(losses(&text).len(), 2, "{text}");
+        let threads = folder.ok(&[&["train", rule, "--threads", "3"], &train[..]].concat());
+        assert_eq!(losses(&threads), losses(&text));
+    }
+    // Inputs of every extent that a scalar has are the same number.
+    let weighted = |per: &str| {
+        let rule = format!("optimizer weighted\ninput loss{per}\n\np -= 0.1 * loss * g\n");
+        folder.write("weighted.opt", rule);
+        losses(&folder.ok(&[&["train", "weighted.opt"], &train[..]].concat()))
+    };
+    assert_eq!(weighted(""), weighted(" per tensor"));
+    assert_eq!(weighted(""), weighted(" per group"));
+    // Steps that are skipped are counted, and told where there are any.
+    folder.write("late.opt", "optimizer late\ninput loss\n\nskip if loss > 0\np -= 0.1*g\n");
+    let text = folder.ok(&[&["train", "late.opt", "--report", "r"], &train[..]].concat());
+    assert!(text.lines().nth(2).unwrap().ends_with("  6 steps skipped"), "{text}");
+    assert!(text.contains("\n12 of 12 steps skipped\n"), "{text}");
+    assert!(folder.text("r").contains(" late skipped 12 of 12 steps."));
+    // A loss that is not finite ends the run, unless its step is skipped.
+    folder.write("burst.opt", "optimizer burst\n\nif t == 2 { p *= 1e18 } else { p -= 0.1*g }\n");
+    let ran = folder.run(&[&["train", "burst.opt"], &train[..]].concat());
+    assert!(ran.code == Some(1) && ran.stderr.contains("the training loss is NaN at step 3"), "{}", ran.stderr);
+    let ran = folder.run(&[&["train", "burst.opt", "--skip-nonfinite"], &train[..]].concat());
+    assert_eq!(ran.code, Some(1));
+    // Nothing changes any more, so the end of the epoch is the end of the run.
+    insta::assert_snapshot!(ran.stderr);
+}
+
 #[test]
 fn train_refuses_before_it_trains() {
     let folder = Folder::new("train-errors");
     digits(&folder);
     fs::create_dir(folder.path("empty")).unwrap();
-    folder.write("needs.opt", "optimizer needs\ninput loss\n\np -= loss * g\n");
+    folder.write("needs.opt", "optimizer needs\ninput room\n\np -= room * g\n");
+    folder.write("late.opt", "optimizer late\ninput room\n\np -= 0.1*g\nif t == 3 { p += room }\n");
+    folder.write("rows.opt", "optimizer rows\n\np -= 0.1 * g / max(abs(g) per row)\n");
     insta::assert_snapshot!(transcript(
         &folder,
         1,
@@ -926,6 +1235,10 @@ fn train_refuses_before_it_trains() {
             &["train", "adam", "--report", "no/such/r.html"],
             &["train", "adam", "--report", "digits"],
             &["train", "needs.opt", "--data", "digits"],
+            &["train", "adam", "sophia"],
+            &["train", "late.opt", "--data", "digits"],
+            &["train", "rows.opt", "--data", "digits"],
+            &["train", "adam", "--ema", "1.5"],
         ]
     ));
 }

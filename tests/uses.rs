@@ -122,6 +122,9 @@ fn one_mistake_is_one_error() {
         "fragment deeper\nuse deep",
         "fragment broken\ng = h\np = q",
         "schedule timed\nvalue = base",
+        "fragment hollow\nhyper nothing = 1",
+        "fragment seen\nhyper nothing = 1\nreport r = t\nview v = p",
+        "fragment skips\nhyper most = 1\nskip if t > most",
     ]);
     let mut wrong = Vec::new();
     for (body, expected) in [
@@ -169,7 +172,17 @@ fn one_mistake_is_one_error() {
         ("use kinds(flag = 1)", "not-a-condition: a number where a condition is needed"),
         ("use kinds(form = c)", "unknown-name: `form` of `kinds` is one of a | b"),
         ("use kinds(xs = 1)", "not-allowed-here: `xs` of `kinds` is a list"),
-        ("let c per model = 1\nif g > 0 { use clip }\np -= c", "extent-grows: x"),
+        ("if g > 0 { use clip(most = 1, half = 1) }\np -= clip.m", "extent-grows: x"),
+        ("use hollow\nuse seen(nothing = 1)\np -= seen.r", "unknown-name: `seen` has no state and no local `r`"),
+        (
+            "if t > 1 { use seen }",
+            "misplaced-statement: in `seen`: a `report` does not depend on conditions: it stands outside of blocks",
+        ),
+        ("p -= g\nuse skips", "misplaced-statement: in `skips`: a step is skipped before it has changed anything"),
+        (
+            "use skips(most = abs(g))",
+            "extent-grows: in `skips`: a step is one of a whole tensor, but the condition of its `skip` is per element",
+        ),
         ("use timed", "broken-call: `timed.opt` holds no rule, but a schedule"),
         ("use ./clip", "unexpected-token: x"),
         ("use clip.opt", "unexpected-token: x"),
@@ -183,4 +196,85 @@ fn one_mistake_is_one_error() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Reductions, draws and what is beside the update come along, and phases and plans are those of the whole.
+#[test]
+fn all_of_a_rule_comes_along() {
+    let files = Files::new([
+        "fragment whole\nhyper most = 1 in (0, inf)\nstate seen per tensor = mean(p)\n\
+         let n = norm(g per model)\nif n > most { g *= most / n }\nreport norm = n  # of all gradients\n\
+         seen = seen + sum(g)\nlet at = if most > 2 then uniform() else normal()\ng += at\nview mean = p * seen",
+        "fragment finite\nskip if not all(isfinite(g))",
+        "fragment outer\nuse whole as inner(most = 3)\nlet m = max(inner.at per model)\ng *= m",
+    ]);
+    let body = "let m = max(norm(g) per model)\nif t > 1 { use finite }\ng *= m\nuse outer\nuse whole(most = 1)\np -= g * (outer.inner.n + whole.at) * m";
+    let checked = run(&files, body).unwrap();
+    insta::assert_snapshot!(print_program(&checked.program));
+    let phases: Vec<u32> = checked.program.reductions.iter().map(|reduction| reduction.phase).collect();
+    // Each norm of the model is of gradients that the one before it has scaled.
+    let expected = [0, 1, 0, 0, 2, 2, 1, 0, 3, 3];
+    assert_eq!(phases, expected);
+    assert_eq!(checked.program.phases(), 4);
+    assert_eq!(checked.program.draws, 2);
+}
+
+#[test]
+fn limits_hold_after_expansion() {
+    let chain = (0..10).map(|i| match i {
+        9 => "fragment f9\ng *= 2".to_string(),
+        i => format!("fragment f{i}\nuse f{}\ng += 1", i + 1),
+    });
+    let chain: Vec<String> = chain.collect();
+    let states: String = (0..40).map(|i| format!("state s{i} = 0\n")).collect();
+    let sums: String = (0..40).map(|i| format!("s{i} += g\ng += s{i}\n")).collect();
+    let many = format!("fragment many\n{states}{sums}");
+    let long = format!("fragment long\n{}", "g = g*g*g + g*g\n".repeat(400));
+    let files = Files::new(chain.iter().map(String::as_str).chain([many.as_str(), long.as_str()]));
+    let too_deep = "broken-call: rules use each other more than 8 deep";
+    assert_eq!(said(&files, "use f2\np -= g"), [""; 0]);
+    assert_eq!(said(&files, "use f1\np -= g"), [too_deep]);
+    assert_eq!(said(&files, "use f0\np -= g"), [too_deep]);
+    assert_eq!(said(&files, "use many as a\nuse many as b\np -= g"), ["too-many-names: a rule has at most 64 states"]);
+    let found = said(&files, "use long as a\nuse long as b\nuse long as c\np -= g");
+    assert!(found.len() == 1 && found[0].starts_with("too-many-operations: "), "{found:?}");
+}
+
+#[test]
+fn fragments_are_files_of_their_own() {
+    for (name, text) in SHIPPED_FRAGMENTS {
+        let file = SourceFile::new(format!("{name}.opt"), *text);
+        let lints = check_with(&syntax::parse(&file), &Shipped).unwrap().lints;
+        assert!(lints.is_empty(), "{}", render_all(&file, &lints, Color::Never));
+        assert_eq!(syntax::print(&syntax::parse(&file)).as_deref(), Some(*text), "{name}");
+        let error = Rule::compile(file).unwrap_err();
+        let help = format!("write `use {name}` in an optimizer");
+        assert!(error.to_string().contains(&help), "{error}");
+        assert!(Rule::shipped(name).unwrap_err().to_string().contains(&help));
+    }
+    let error = Rule::parse("clip", "fragment clip\ng = -g\n").unwrap_err();
+    assert!(matches!(error, Error::Compile(_)));
+    // The name of the header is the name of the file here too.
+    let file = SourceFile::new("clop.opt", "fragment clip\ng = -g\n");
+    let found = check_with(&syntax::parse(&file), &Shipped).unwrap_err();
+    assert_eq!(found[0].message, "the file is called `clop`, the fragment `clip`");
+}
+
+/// A rule finds what lies beside it; a shipped rule finds what is shipped.
+#[test]
+fn what_is_beside_a_file_comes_first() {
+    let folder = std::env::temp_dir().join(format!("updraft-uses-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("clip_value.opt", "fragment clip_value\nhyper mine = 1\ng *= mine\n");
+    write("adam.opt", "optimizer adam\nuse adam\n");
+    write("top.opt", "optimizer top\nuse clip_value\nuse sgd\n");
+    let hypers = Rule::load(folder.join("top.opt")).map(|rule| rule.hypers().map(|it| it.name.to_string()).collect());
+    let cycle = Rule::load(folder.join("adam.opt")).unwrap_err().to_string();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let hypers: Vec<String> = hypers.unwrap();
+    assert!(hypers.contains(&"mine".to_string()) && hypers.contains(&"lr".to_string()), "{hypers:?}");
+    assert!(cycle.contains("the rule `adam` uses itself"), "{cycle}");
+    // A text has nothing beside it.
+    assert_eq!(Rule::parse("adam", "optimizer adam\nuse adam\n").unwrap().program().states.len(), 2);
 }

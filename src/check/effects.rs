@@ -29,7 +29,8 @@ impl Checker<'_> {
         let id = id?;
         let extent = self.node(id).extent;
         if !extent.is_scalar() {
-            let message = format!("a step is one of a whole tensor, but this condition is per {}", extent.name());
+            let message =
+                format!("a whole tensor takes a step or skips it, but this condition is per {}", extent.name());
             let help = format!("write `skip if any({text})` or `skip if all({text})`");
             self.report(
                 Diagnostic::new(Code::ExtentGrows, cond.span, message)
@@ -53,11 +54,12 @@ impl Checker<'_> {
             return None;
         }
         if let Some((extent, around)) = self.around.iter().find(|(extent, _)| !extent.is_scalar()).copied() {
-            let message = format!("a step is one of a whole tensor, but this line is reached per {}", extent.name());
+            let message =
+                format!("a whole tensor takes a step or skips it, but this line is reached per {}", extent.name());
             self.report(
                 Diagnostic::new(Code::MisplacedStatement, span, message)
                     .also(around, format!("this condition differs per {}", extent.name()))
-                    .help("move it out of the block, and say when: `skip if any(...)`"),
+                    .help("move it out of the block, and join the conditions: `skip if any(...)`"),
             );
             return None;
         }
@@ -67,9 +69,9 @@ impl Checker<'_> {
                 Diagnostic::new(
                     Code::MisplacedStatement,
                     span,
-                    "a `skip` does not stand under a reduction of this step",
+                    "this `skip` stands in a block whose condition reads a reduction of this step",
                 )
-                .also(around, "this condition reads a reduction")
+                .also(around, "this condition is known too late")
                 .help(format!("move it out of the block, and join the conditions: `skip if {outer} and {cond}`")),
             );
             return None;
@@ -80,7 +82,7 @@ impl Checker<'_> {
     /// `report NAME = EXPR`. `None`: an error has been reported.
     pub(super) fn report_statement(&mut self, item: &Item, name: &Ident, value: &Expr) -> Option<Stmt> {
         self.is_rule("report", item.span)?;
-        self.is_at_top("report", item.span, "let x = ...", "report NAME = x");
+        self.is_at_top("report", item.span, "let x = ...", &name.text);
         let id = self.number(value).filter(|id| self.count(*id, item.span));
         let first = self.program.reports.iter().find(|report| report.name == name.text).map(|report| report.span);
         self.is_new("report", name, first)?;
@@ -111,7 +113,7 @@ impl Checker<'_> {
         if self.is_rule("view", item.span).is_none() {
             return;
         }
-        self.is_at_top("view", item.span, "state x = ...", "view NAME = x");
+        self.is_at_top("view", item.span, "state x = ...", &name.text);
         let id = self.at(Place::View, |this| this.number(value)).filter(|id| self.count(*id, item.span));
         let first = self.program.views.iter().find(|view| view.name == name.text).map(|view| view.span);
         if let (Some(()), Some(value)) = (self.is_new("view", name, first), id) {
@@ -121,14 +123,14 @@ impl Checker<'_> {
     }
 
     /// Reports a statement in a block that only the top level has.
-    pub(super) fn is_at_top(&mut self, what: &str, span: Span, before: &str, then: &str) {
+    pub(super) fn is_at_top(&mut self, what: &str, span: Span, before: &str, name: &str) {
         let Some((_, around)) = self.around.last().copied() else { return };
         let message = format!("a `{what}` does not depend on conditions: it stands outside of blocks");
         self.report(
             Diagnostic::new(Code::MisplacedStatement, span, message)
                 .also(around, "in the block of this condition")
                 .help(format!(
-                    "write `{before}` before the block, assign `x` in it, and write `{then}` at the end of the file"
+                    "write `{before}` before the block, assign `x` in it, and write `{what} {name} = x` after it"
                 )),
         );
     }

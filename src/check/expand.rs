@@ -372,7 +372,7 @@ impl Checker<'_> {
                     let old = &callee.reports[report.index()];
                     let name = format!("{}.{}", bindings.name, old.name).into();
                     let extent = self.node(id).extent;
-                    self.is_at_top("report", span, "let x = ...", "report NAME = x");
+                    self.is_at_top("report", span, "let x = ...", &old.name);
                     self.is_scalar(id, &format!("the report `{}` is one number, but its value", old.name), span)?;
                     let new = ReportId(self.program.reports.len() as u32);
                     self.program.reports.push(Report { name, doc: old.doc.clone(), extent, span });
@@ -421,8 +421,37 @@ impl Checker<'_> {
         let span = bindings.call;
         let mut map = BTreeMap::<ExprId, ExprId>::new();
         let mut outcomes = BTreeMap::<ConditionId, ExprId>::new();
-        for id in callee.postorder(root) {
+        let mut decided = BTreeMap::<ExprId, Option<bool>>::new();
+        let mut pending = vec![root];
+        while let Some(&id) = pending.last() {
             let kind = &callee.node(id).kind;
+            // In the order written, so that draws are numbered in that order; an arm that is never taken is left out.
+            let mut needed = Vec::new();
+            match kind {
+                NodeKind::If(cond, then, otherwise) => match decided.get(cond) {
+                    None => needed.push(*cond),
+                    Some(Some(true)) => needed.push(*then),
+                    Some(Some(false)) => needed.push(*otherwise),
+                    Some(None) => needed.extend([*then, *otherwise]),
+                },
+                _ => kind.for_each_operand(|operand| needed.push(operand)),
+            }
+            needed.retain(|operand| !map.contains_key(operand));
+            if !needed.is_empty() {
+                pending.extend(needed.into_iter().rev());
+                continue;
+            }
+            if let NodeKind::If(cond, ..) = kind
+                && !decided.contains_key(cond)
+            {
+                let holds = self.constant(map[cond]);
+                decided.insert(*cond, holds);
+                continue;
+            }
+            pending.pop();
+            if map.contains_key(&id) {
+                continue;
+            }
             let copied = match kind {
                 NodeKind::S => bindings.step.as_ref()?.at,
                 NodeKind::Base => bindings.step.as_ref()?.base,
@@ -461,8 +490,8 @@ impl Checker<'_> {
                         cond
                     }
                 },
-                NodeKind::If(cond, then, otherwise) if self.constant(map[cond]).is_some() => {
-                    let arm = if self.constant(map[cond]) == Some(true) { then } else { otherwise };
+                NodeKind::If(cond, then, otherwise) if decided[cond].is_some() => {
+                    let arm = if decided[cond] == Some(true) { then } else { otherwise };
                     self.build(NodeKind::Own(map[arm]), span)?
                 }
                 NodeKind::Draw(function, _) => self.draw(*function, span)?,

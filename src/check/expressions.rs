@@ -431,7 +431,8 @@ impl Checker<'_> {
             self.without_names(name, args)?;
             return self.call_reduction(reduction, args, per, span);
         }
-        if let Some(per) = per.filter(|_| names::is_function(name) || self.scopes.find(name).is_some()) {
+        let is_known = names::is_function(name) || self.scopes.find(name).is_some();
+        if let Some(per) = per.filter(|_| is_known || self.program.kind == FileKind::Schedule) {
             self.not_a_reduction(function, args, per);
             return None;
         }
@@ -968,7 +969,10 @@ impl Checker<'_> {
                 ExprId(u32::MAX)
             } else if let Some(&arg) = args.get(index) {
                 // The first nodes of a template stand for its parameters.
-                self.build(NodeKind::Own(arg), self.node(arg).span)?
+                let id = self.build(NodeKind::Own(arg), self.node(arg).span)?;
+                // It is computed before the call, whatever the body asks.
+                self.marks[id.index()].reduces = false;
+                id
             } else {
                 match &node.kind {
                     NodeKind::Reduce(function, of, reduction) => {
@@ -1081,11 +1085,6 @@ impl Checker<'_> {
                 );
                 return None;
             }
-            NodeKind::Call(function, args) if !extent.is_scalar() && !function.per_element() => {
-                let (function, args) = (*function, args.clone());
-                self.no_element_function(function, &args, span);
-                return None;
-            }
             NodeKind::If(cond, a, b) if !extent.is_scalar() => {
                 if !self.node(*cond).extent.is_scalar() {
                     self.arms_do_not_reduce(*cond, [*a, *b])?;
@@ -1117,42 +1116,20 @@ impl Checker<'_> {
         Some(id)
     }
 
-    fn no_element_function(&mut self, function: Function, args: &[ExprId], span: Span) {
-        let which = args.iter().map(|id| self.node(*id)).find(|node| !node.extent.is_scalar());
-        let which = which.map(|node| (node.span, node.extent));
-        let mut diagnostic = if function == Function::Pow {
-            let base = self.parsed.file.slice(self.node(args[0]).span);
-            let help = match self.node(args[1]).kind {
-                NodeKind::Number(0.5) => format!("write `sqrt({base})`"),
-                NodeKind::Neg(n) if self.node(n).kind == NodeKind::Number(0.5) => format!("write `rsqrt({base})`"),
-                NodeKind::Own(_) => {
-                    "write the power itself, not a `def`: an exponent must be written as a number".into()
-                }
-                _ => "per element the exponent is a number from -64 to 64 without a fraction; half is `sqrt(x)`".into(),
-            };
-            Diagnostic::new(Code::NotAvailable, span, "this power of an element value is not part of this version")
-                .help(help)
-        } else {
-            let name = function.name();
-            Diagnostic::new(Code::NotAvailable, span, format!("`{name}` per element is not part of this version")).help(
-                "per element there are + - * / abs sqrt rsqrt exp log sin cos min max clamp sign fma lerp and others",
-            )
-        };
-        if let Some((which, extent)) = which.filter(|(which, _)| *which != span) {
-            diagnostic = diagnostic.also(which, format!("this differs per {}", extent.name()));
-        }
-        self.report(diagnostic);
-    }
-
     /// How many operations a node becomes. A power of a product may be multiplied out factor by factor.
     fn cost(&self, kind: &NodeKind) -> u64 {
         match kind {
             NodeKind::Neg(_) | NodeKind::Not(_) | NodeKind::Binary(..) | NodeKind::Compare(..) | NodeKind::If(..) => 1,
             NodeKind::List(..) => 1,
             // sign, clamp and lerp are the longest.
-            NodeKind::Call(..) | NodeKind::Reduce(..) => 4,
-            // A generator of a few rounds, and what makes a number of its bits.
-            NodeKind::Draw(..) => 16,
+            NodeKind::Call(function, args) => {
+                let is_array = args.iter().any(|arg| !self.node(*arg).extent.is_scalar());
+                // Of elements it is a polynomial; that of the sine is the longest.
+                if is_array && function.is_polynomial() { 210 } else { 4 }
+            }
+            NodeKind::Reduce(..) => 4,
+            // A generator of a few rounds, and what makes a number of its bits: a logarithm and a cosine at most.
+            NodeKind::Draw(..) => 100,
             NodeKind::Power(base, n) => {
                 let factors = self.factors(*base);
                 let n = u64::from(n.unsigned_abs());
@@ -1264,6 +1241,7 @@ impl Checker<'_> {
             return Some(());
         }
         let help = match self.place {
+            Init if matches!(kind, NodeKind::Draw(..)) => "draw it in the first step: `if t == 1 { NAME = ... }`",
             HyperDefault | Require | InputDefault => "it may use numbers, hypers and functions of them",
             Init if self.program.kind == FileKind::Schedule => "it may use numbers, hypers and functions of them",
             Init => "it may use `p`, numbers, hypers, the shape, and functions and reductions of them",

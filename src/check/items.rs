@@ -151,7 +151,13 @@ impl Checker<'_> {
     }
 
     /// The extent after `per`.
-    fn extent(&mut self, per: Option<&Ident>, default: Extent, allowed: &[Extent], what: &str) -> Option<Extent> {
+    pub(super) fn extent(
+        &mut self,
+        per: Option<&Ident>,
+        default: Extent,
+        allowed: &[Extent],
+        what: &str,
+    ) -> Option<Extent> {
         if self.program.kind == FileKind::Schedule {
             if let Some(per) = per {
                 self.report(
@@ -421,7 +427,8 @@ impl Checker<'_> {
             self.declare(name, Symbol::Broken);
             return;
         };
-        self.grows(init_id, extent, init, &format!("the first value of `{}`", name.text), true);
+        let is_array = !self.node(init_id).extent.is_scalar();
+        self.grows(init_id, extent, init, &format!("the first value of `{}`", name.text), is_array);
         if self.program.states.len() >= MAX_STATES {
             self.too_many_names(name, "states", MAX_STATES);
             return;
@@ -857,6 +864,8 @@ impl Checker<'_> {
         let cond = cond?;
         let kind = match outcome {
             Some(id) if self.concerns_elements(&then) || self.concerns_elements(&otherwise) => IfKind::Plan(id),
+            // What it leaves out does not exist, states that only it touches among it.
+            Some(id) if self.is_decided_once(cond) => IfKind::Plan(id),
             _ => {
                 if outcome.is_some() {
                     self.program.conditions.truncate(conditions);
@@ -892,8 +901,30 @@ impl Checker<'_> {
             StmtKind::Skip(_) => true,
             StmtKind::Report(..) => false,
             StmtKind::If(IfKind::Select(cond), ..) if self.mark(*cond).arrays => true,
+            StmtKind::If(IfKind::Plan(_), ..) => true,
             StmtKind::If(_, then, otherwise) => self.concerns_elements(then) || self.concerns_elements(otherwise),
         })
+    }
+
+    /// Whether a condition of a rule is made of flags, modes, `fixed` hypers, numbers and the shape alone, so that it comes
+    /// out the same in every step of a tensor.
+    fn is_decided_once(&self, cond: ExprId) -> bool {
+        let may_change = |id: &ExprId| match &self.node(*id).kind {
+            NodeKind::Hyper(id) => !self.program.hypers[id.index()].fixed,
+            NodeKind::Input(_)
+            | NodeKind::Given(_)
+            | NodeKind::T
+            | NodeKind::S
+            | NodeKind::Base
+            | NodeKind::Read(_)
+            | NodeKind::Old(_)
+            | NodeKind::List(..)
+            | NodeKind::Outcome(_)
+            | NodeKind::Reduce(..)
+            | NodeKind::Draw(..) => true,
+            _ => false,
+        };
+        self.program.kind != FileKind::Schedule && !self.program.postorder(cond).iter().any(may_change)
     }
 }
 

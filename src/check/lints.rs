@@ -223,30 +223,48 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn statements(&mut self, stmts: &[Stmt]) {
+    /// Says whether the step goes on after them: it does not where a `skip` is known to take it.
+    fn statements(&mut self, stmts: &[Stmt]) -> bool {
         for stmt in stmts {
             match &stmt.kind {
                 StmtKind::Let(local, value) => self.assign(Var::Local(*local), *value),
                 StmtKind::Assign(var, value) => self.assign(*var, *value),
-                StmtKind::Skip(value) | StmtKind::Report(_, value) => {
+                StmtKind::Report(_, value) => {
                     examine(self.program, *value, &self.facts, self.visit);
+                }
+                StmtKind::Skip(cond) => {
+                    if examine(self.program, *cond, &self.facts, self.visit) == Known::Condition(Some(true)) {
+                        return false;
+                    }
                 }
                 StmtKind::If(kind, then, otherwise) => {
                     let cond = if_condition(self.program, *kind);
-                    match examine(self.program, cond, &self.facts, self.visit) {
+                    let goes_on = match examine(self.program, cond, &self.facts, self.visit) {
                         Known::Condition(Some(true)) => self.statements(then),
                         Known::Condition(Some(false)) => self.statements(otherwise),
-                        _ => {
-                            let before = self.facts.vars.clone();
-                            self.statements(then);
-                            let after_then = std::mem::replace(&mut self.facts.vars, before);
-                            self.statements(otherwise);
-                            self.join(after_then);
-                        }
+                        _ => self.either(then, otherwise),
+                    };
+                    if !goes_on {
+                        return false;
                     }
                 }
             }
         }
+        true
+    }
+
+    /// Two blocks of which either may be taken.
+    fn either(&mut self, then: &[Stmt], otherwise: &[Stmt]) -> bool {
+        let before = self.facts.vars.clone();
+        let then_goes_on = self.statements(then);
+        let after_then = std::mem::replace(&mut self.facts.vars, before);
+        let otherwise_goes_on = self.statements(otherwise);
+        match (then_goes_on, otherwise_goes_on) {
+            (true, true) => self.join(after_then),
+            (true, false) => self.facts.vars = after_then,
+            (false, _) => {}
+        }
+        then_goes_on || otherwise_goes_on
     }
 
     fn assign(&mut self, var: Var, value: ExprId) {

@@ -1,9 +1,9 @@
 //! From a syntax tree to a [`Program`]: the only stage that rejects a rule.
 //!
 //! Comes in: [`Parsed`]. Goes out: [`Checked`], a program in which every name is an id, every value has its extent, and
-//! every `def` and every `use` is inlined, with the lints; or every error of the file, those of the parser among them. A program that
-//! comes out of here can be lowered, planned and compiled without failing. Nothing here knows types of numbers,
-//! rounding or memory.
+//! every `def` and every `use` is inlined, with the lints; or every error of the file, those of the parser among them. A
+//! program that comes out of here can be lowered, planned and compiled without failing. Nothing here knows types of
+//! numbers, rounding or memory.
 //!
 //! The operations of the inlined rule are counted before a call is expanded, so a short file cannot become a long one.
 
@@ -32,7 +32,7 @@ use crate::source::Span;
 use crate::syntax::Parsed;
 use crate::syntax::ast::{Ast, FileKind};
 use names::Scopes;
-use others::Callees;
+use others::{Callees, Named};
 use program::{ConditionId, Extent, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub fn check_with(parsed: &Parsed, library: &dyn Library) -> Result<Checked, Vec
 fn check_inside(
     parsed: &Parsed,
     library: &dyn Library,
-    callers: &[Arc<str>],
+    callers: &[Named],
     callees: &Callees,
 ) -> Result<(Checked, usize), Vec<Diagnostic>> {
     let mut checker = Checker::new(parsed, library, callers, callees);
@@ -116,7 +116,7 @@ struct Checker<'a> {
     parsed: &'a Parsed,
     library: &'a dyn Library,
     /// The files that name this one, outermost first, this one last.
-    callers: Vec<Arc<str>>,
+    callers: Vec<Named>,
     /// The files that have been named.
     callees: Callees,
     /// How deep the other files that this one names go: 0 if it names none.
@@ -247,7 +247,7 @@ struct Uses {
 }
 
 impl<'a> Checker<'a> {
-    fn new(parsed: &'a Parsed, library: &'a dyn Library, callers: &[Arc<str>], callees: &Callees) -> Checker<'a> {
+    fn new(parsed: &'a Parsed, library: &'a dyn Library, callers: &[Named], callees: &Callees) -> Checker<'a> {
         let header = parsed.ast.header.as_ref();
         let program = Program {
             name: header.map_or_else(|| Arc::from(parsed.file.stem()), |h| h.name.text.clone()),
@@ -271,7 +271,7 @@ impl<'a> Checker<'a> {
         let mut scopes = Scopes::default();
         scopes.enter();
         let mut callers = callers.to_vec();
-        callers.push(program.name.clone());
+        callers.push((parsed.file.is_shipped(), program.name.clone()));
         Checker {
             parsed,
             library,

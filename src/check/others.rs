@@ -7,6 +7,7 @@
 use super::program::Program;
 use super::{Checker, check_inside};
 use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
+use crate::library::{Library, Shipped};
 use crate::source::SourceFile;
 use crate::syntax::ast::{FileKind, Ident};
 use crate::syntax::parse;
@@ -20,7 +21,10 @@ const MAX_CALLS: usize = 8;
 
 /// The files that a file and those that it names have named: each is checked once, however often it is named.
 #[derive(Clone, Default)]
-pub(super) struct Callees(Rc<RefCell<BTreeMap<Arc<str>, Judged>>>);
+pub(super) struct Callees(Rc<RefCell<BTreeMap<Named, Judged>>>);
+
+/// A file by its name, and whether it is shipped; of one that is looked for, whether a shipped one is.
+pub(super) type Named = (bool, Arc<str>);
 
 type Judged = Result<Callee, Broken>;
 
@@ -51,8 +55,8 @@ impl Checker<'_> {
             true => ("schedule", "calls", "called"),
             false => ("rule", "uses", "used"),
         };
-        if let Some(first) = self.callers.iter().position(|caller| caller == name) {
-            let through: Vec<String> = self.callers[first + 1..].iter().map(|n| format!("`{n}`")).collect();
+        if let Some(first) = self.callers.iter().position(|caller| self.is_caller(caller, name)) {
+            let through: Vec<String> = self.callers[first + 1..].iter().map(|(_, n)| format!("`{n}`")).collect();
             let message = match through.as_slice() {
                 [] => format!("the {what} `{name}` {names} itself"),
                 _ => format!("the {what} `{name}` {names} itself through {}", through.join(", ")),
@@ -68,10 +72,11 @@ impl Checker<'_> {
             return None;
         }
         let callees = self.callees.clone();
-        let known = callees.0.borrow().get(name).cloned();
+        let key = (self.parsed.file.is_shipped(), name.clone());
+        let known = callees.0.borrow().get(&key).cloned();
         let found = known.unwrap_or_else(|| {
             let found = self.checked_callee(name);
-            callees.0.borrow_mut().insert(name.clone(), found.clone());
+            callees.0.borrow_mut().insert(key, found.clone());
             found
         });
         let found = found.and_then(|callee| match self.callers.len() + callee.calls {
@@ -93,6 +98,16 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// Whether that name means, here, a file that names this one. A shipped rule of the same name may be another.
+    fn is_caller(&self, (shipped, caller): &Named, name: &Arc<str>) -> bool {
+        caller == name && self.other_file(name).is_none_or(|file| file.is_shipped() == *shipped)
+    }
+
+    /// Where files that this one names are found.
+    fn beside(&self) -> &dyn Library {
+        if self.parsed.file.is_shipped() { &Shipped } else { self.library }
     }
 
     /// Whether that has been reported of another file: that the same one is named again is not another mistake.
@@ -142,9 +157,10 @@ impl Checker<'_> {
     /// The file of that name: for a rule, an optimizer or a fragment, beside this file or shipped.
     fn other_file(&self, name: &str) -> Option<SourceFile> {
         if self.is_schedule_file() {
-            return self.library.find(FileKind::Schedule, name);
+            return self.beside().find(FileKind::Schedule, name);
         }
-        self.library.find(FileKind::Optimizer, name).or_else(|| self.library.find(FileKind::Fragment, name))
+        let library = self.beside();
+        library.find(FileKind::Optimizer, name).or_else(|| library.find(FileKind::Fragment, name))
     }
 
     fn no_such_file(&self, name: &str) -> Broken {
@@ -156,7 +172,7 @@ impl Checker<'_> {
         }
         let mut stems = self.library.stems(FileKind::Optimizer);
         stems.extend(self.library.stems(FileKind::Fragment));
-        let others = stems.iter().map(String::as_str).filter(|stem| self.callers.iter().all(|it| **it != **stem));
+        let others = stems.iter().map(String::as_str).filter(|stem| self.callers.iter().all(|(_, it)| **it != **stem));
         let help = match did_you_mean(name, others) {
             Some(similar) => format!("did you mean `{similar}`?"),
             None if self.library.find(FileKind::Schedule, name).is_some() => {

@@ -68,7 +68,7 @@ fn text(program: &Program, whole: bool) -> String {
         let _ = writeln!(out, "require {}, \"{}\"", expression_text(program, require.cond), require.message);
     }
     out.push('\n');
-    statements(program, &program.body, 0, &mut out);
+    statements(program, &program.body, 0, whole, &mut out);
     for view in &program.views {
         let text = format!("view {} = {}", view.name, expression_text(program, view.value));
         line(&mut out, &text, view.doc.as_ref().filter(|_| whole));
@@ -119,20 +119,24 @@ fn state_text(program: &Program, state: &State) -> String {
     format!("state {} per {} = {}", state.name, state.extent.name(), expression_text(program, state.init))
 }
 
-fn statements(program: &Program, stmts: &[Stmt], indent: usize, out: &mut String) {
+fn statements(program: &Program, stmts: &[Stmt], indent: usize, whole: bool, out: &mut String) {
     let margin = "    ".repeat(indent);
     for stmt in stmts {
         match &stmt.kind {
             StmtKind::If(kind, then, otherwise) => {
                 let _ = writeln!(out, "{margin}{}", statement_text(program, stmt));
-                statements(program, then, indent + 1, out);
+                statements(program, then, indent + 1, whole, out);
                 if !otherwise.is_empty() {
                     let _ = writeln!(out, "{margin}}} else {{");
-                    statements(program, otherwise, indent + 1, out);
+                    statements(program, otherwise, indent + 1, whole, out);
                 }
                 let _ = match kind {
                     IfKind::Plan(_) | IfKind::Select(_) => writeln!(out, "{margin}}}"),
                 };
+            }
+            StmtKind::Report(id, _) => {
+                let doc = program.reports[id.index()].doc.as_ref();
+                line(out, &format!("{margin}{}", statement_text(program, stmt)), doc.filter(|_| whole));
             }
             _ => {
                 let _ = writeln!(out, "{margin}{}", statement_text(program, stmt));

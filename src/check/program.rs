@@ -99,6 +99,20 @@ impl Extent {
         }
     }
 
+    /// Several of what there is one for.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Extent::Model => "models",
+            Extent::Group => "groups",
+            Extent::Tensor => "tensors",
+            Extent::Matrix => "matrices",
+            Extent::Row => "rows",
+            Extent::Col => "cols",
+            Extent::Unit => "units",
+            Extent::Element => "elements",
+        }
+    }
+
     /// Whether a value of this extent may be used where one of `other` is expected: `other` tells apart all that this does.
     pub fn fits_in(self, other: Extent) -> bool {
         use Extent::*;
@@ -665,9 +679,19 @@ impl Function {
         }
     }
 
-    /// Whether elements have it, not only scalars: hardware has an instruction for it, or it is a polynomial.
-    pub fn per_element(self) -> bool {
-        !matches!(self, Function::Cbrt | Function::Tanh | Function::Sigmoid | Function::Pow)
+    /// Whether no instruction computes it: of elements it becomes a polynomial.
+    pub fn is_polynomial(self) -> bool {
+        matches!(
+            self,
+            Function::Cbrt
+                | Function::Exp
+                | Function::Log
+                | Function::Tanh
+                | Function::Sigmoid
+                | Function::Sin
+                | Function::Cos
+                | Function::Pow
+        )
     }
 
     /// A number or a condition.
@@ -716,9 +740,18 @@ impl Program {
         &self.nodes[id.index()]
     }
 
-    /// How many phases a step has: every plan of the rule has as many.
+    /// How many phases a step has: every plan of the rule has as many. (The first values of states and views are no part
+    /// of it, and have phases of their own.)
     pub fn phases(&self) -> u32 {
-        self.reductions.iter().map(|reduction| reduction.phase).max().unwrap_or(0) + 1
+        let mut last = 0;
+        let mut roots = Vec::new();
+        roots_of(&self.body, &mut roots);
+        for id in roots.into_iter().flat_map(|root| self.postorder(root)) {
+            if let NodeKind::Reduce(_, _, id) = self.node(id).kind {
+                last = last.max(self.reductions[id.index()].phase);
+            }
+        }
+        last + 1
     }
 
     /// The name of a variable, as written.
@@ -746,6 +779,23 @@ impl Program {
     /// expression behind a [`NodeKind::Outcome`] is not part of it.)
     pub fn postorder(&self, root: ExprId) -> Vec<ExprId> {
         postorder(&self.nodes, root).into_iter().collect()
+    }
+}
+
+/// The expressions of statements, but for conditions that select the plan: those reduce nothing.
+fn roots_of(stmts: &[Stmt], roots: &mut Vec<ExprId>) {
+    for stmt in stmts {
+        match &stmt.kind {
+            StmtKind::Let(_, value) | StmtKind::Assign(_, value) => roots.push(*value),
+            StmtKind::Skip(value) | StmtKind::Report(_, value) => roots.push(*value),
+            StmtKind::If(kind, then, otherwise) => {
+                if let IfKind::Select(cond) = kind {
+                    roots.push(*cond);
+                }
+                roots_of(then, roots);
+                roots_of(otherwise, roots);
+            }
+        }
     }
 }
 

@@ -241,7 +241,13 @@ fn node(program: &Program, id: ExprId, of: &[Known], facts: &Facts) -> Known {
 /// What a reduction of such values may give. That there may be none is left out of account.
 fn reduction(function: ReduceFn, of: &[Known], of_squares: bool) -> Known {
     let (low, high) = of[0].bounds();
+    let is_zero = |known: &Known| known.as_point() == Some(0.0);
     match function {
+        // Of nothing but zeros, and of no values, it is zero. (That a mean of no values is NaN is left out of account.)
+        ReduceFn::Sum | ReduceFn::Mean | ReduceFn::Norm | ReduceFn::Rms if is_zero(&of[0]) => Known::point(0.0),
+        ReduceFn::Dot if of.iter().any(is_zero) => Known::point(0.0),
+        ReduceFn::Any if of[0].outcome() == Some(false) => Known::Condition(Some(false)),
+        ReduceFn::All if of[0].outcome() == Some(true) => Known::Condition(Some(true)),
         ReduceFn::Norm | ReduceFn::Rms | ReduceFn::Count => Known::Number(0.0, f64::INFINITY),
         ReduceFn::Dot if of_squares => Known::Number(0.0, f64::INFINITY),
         ReduceFn::Any | ReduceFn::All => Known::Condition(None),

@@ -3,6 +3,7 @@
 //! A reduction to model or group ends a phase of the program: what it gives is known one phase later than what it is of.
 //! A scalar that depends on a reduction of this step is *late*: a condition on it selects values, never a plan.
 
+use super::names;
 use super::program::{DrawFn, DrawId, ExprId, Extent, NodeKind, ReduceFn, Reduction, ReductionId, Ty, Var};
 use super::{Checker, Place};
 use crate::diagnostic::{Code, Diagnostic};
@@ -173,25 +174,14 @@ impl Checker<'_> {
             Extent::ALL.into_iter().rev().filter(|e| e.fits_in(of) && *e != of).map(Extent::name).collect();
         let name = function.name();
         let text = self.parsed.file.slice(span);
-        let (message, help) = match (per, smaller.as_slice()) {
-            (_, []) => (
-                "there is one value per model, so there is nothing to reduce".to_string(),
-                format!("leave `{name}` out; of the elements of a tensor it would be `{name}(g)`"),
-            ),
-            (None, smaller) => (
-                format!("one value per {} is all that a tensor has: there is nothing to reduce", of.name()),
-                match text.strip_suffix(')') {
-                    Some(call) if text.len() <= 60 && self.inlining.is_none() => {
-                        let calls: Vec<String> = smaller.iter().map(|e| format!("`{call} per {e})`")).collect();
-                        format!("of all tensors, write {}", calls.join(" or "))
-                    }
-                    _ => format!("of all tensors, add {} at the end of the call", either(smaller)),
-                },
-            ),
-            (Some(_), smaller) => (
-                format!("this is per {}, so `per {}` leaves nothing to reduce", of.name(), to.name()),
-                format!("what is per {} is reduced {}", of.name(), either(smaller)),
-            ),
+        let message = format!("a value per {} leaves nothing to reduce per {}", of.name(), to.name());
+        let help = match (text.strip_suffix(')'), smaller.as_slice()) {
+            (_, []) => format!("there is one of it in the whole model: leave `{name}` out"),
+            (Some(call), smaller) if per.is_none() && text.len() <= 60 && self.inlining.is_none() => {
+                let calls: Vec<String> = smaller.iter().map(|e| format!("`{call} per {e})`")).collect();
+                format!("did you mean {}?", calls.join(" or "))
+            }
+            (_, smaller) => format!("it can be reduced {}", either(smaller)),
         };
         self.report(Diagnostic::new(Code::NothingToReduce, span, message).help(help));
         None
@@ -201,7 +191,7 @@ impl Checker<'_> {
     fn is_unconditional(&mut self, function: ReduceFn, span: Span) -> Option<()> {
         let around = self.around.iter().find(|(extent, _)| !extent.is_scalar()).copied();
         let Some((extent, cond)) = around.filter(|_| self.place == Place::Statement) else { return Some(()) };
-        self.conditional(function, span, extent, cond, "above the `if`");
+        self.conditional(function, span, extent, cond, "before the block");
         None
     }
 
@@ -209,13 +199,17 @@ impl Checker<'_> {
     pub(super) fn arms_do_not_reduce(&mut self, cond: ExprId, arms: [ExprId; 2]) -> Option<()> {
         let (extent, cond) = (self.node(cond).extent, self.node(cond).span);
         let Some(arm) = arms.into_iter().find(|arm| self.mark(*arm).reduces) else { return Some(()) };
-        let nodes = self.template.as_ref().unwrap_or(&self.program.nodes);
-        let found = super::program::postorder(nodes, arm).into_iter().find_map(|id| match nodes[id.index()].kind {
-            NodeKind::Reduce(function, ..) => Some((function, nodes[id.index()].span)),
-            _ => None,
-        });
+        let mut pending = vec![arm];
+        let mut found = None;
+        while let Some(id) = pending.pop().filter(|_| found.is_none()) {
+            let node = self.node(id);
+            if let NodeKind::Reduce(function, ..) = node.kind {
+                found = Some((function, node.span));
+            }
+            node.kind.for_each_operand(|operand| pending.extend(self.mark(operand).reduces.then_some(operand)));
+        }
         let (function, span) = found?;
-        self.conditional(function, span, extent, cond, "before");
+        self.conditional(function, span, extent, cond, "before this line");
         None
     }
 
@@ -223,19 +217,35 @@ impl Checker<'_> {
         let name = function.name();
         let text = self.parsed.file.slice(span);
         let call = if text.len() <= 40 && !text.contains('\n') { text.to_string() } else { format!("{name}(...)") };
+        let some = match function {
+            ReduceFn::Sum | ReduceFn::Norm => format!("`{name}(if CONDITION then ... else 0)`"),
+            ReduceFn::Min => format!("`{name}(if CONDITION then ... else inf)`"),
+            ReduceFn::Max => format!("`{name}(if CONDITION then ... else -inf)`"),
+            ReduceFn::Any | ReduceFn::Count => format!("`{name}(CONDITION and ...)`"),
+            ReduceFn::All => format!("`{name}(not CONDITION or ...)`"),
+            ReduceFn::Mean | ReduceFn::Rms | ReduceFn::Dot => {
+                "`sum(if CONDITION then ... else 0)` and `count(CONDITION)`".to_string()
+            }
+        };
         let message = format!("`{name}` stands under a condition that differs per {}", extent.name());
         self.report(
             Diagnostic::new(Code::ReductionUnderCondition, span, message)
                 .label("of all, or only of those where it holds?")
                 .also(cond, format!("this condition differs per {}", extent.name()))
-                .help(format!(
-                    "of all: write `let x = {call}` {place}; of those where it holds: `{name}(if CONDITION then ... else 0)`"
-                )),
+                .help(match self.inlining {
+                    Some(_) => format!("of all: make it a parameter of the `def`; of those where it holds: {some}"),
+                    None => format!("of all: write `let x = {call}` {place}; of those where it holds: {some}"),
+                }),
         );
     }
 
     /// `per` in a call of something that is no reduction.
     pub(super) fn not_a_reduction(&mut self, function: &Ident, args: &[Arg], per: &Ident) {
+        if self.program.kind == FileKind::Schedule {
+            // Which has a message of its own.
+            self.extent(Some(per), Extent::Model, &[], "a schedule");
+            return;
+        }
         let name = &*function.text;
         let values: Vec<&str> = args.iter().map(|arg| self.text(&arg.value)).collect();
         let call = format!("{name}({})", values.join(", "));
@@ -244,10 +254,14 @@ impl Checker<'_> {
                 format!("for the {name} of those, write `{name}({call} per {})`", per.text)
             }
             ("old" | "given" | "count" | "len" | "prod" | "increasing", _) => format!("write `{call}`"),
+            _ if !names::is_function(name) => {
+                format!("say it in the body of `{name}`, where the reduction is: `mean(x per {})`", per.text)
+            }
             _ => format!("for its mean, write `mean({call} per {})`; else leave `per {0}` out", per.text),
         };
         let message = match (name, args.len()) {
             ("min" | "max", n) if n > 1 => format!("`{name}` of {n} arguments is no reduction, so it has no `per`"),
+            ("count", _) => "`count` of a list is no reduction, so it has no `per`".to_string(),
             _ => format!("`{name}` is no reduction, so it has no `per`"),
         };
         self.report(

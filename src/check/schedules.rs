@@ -47,7 +47,8 @@ impl Checker<'_> {
 
     /// Whether a call in this file may be one of a schedule of that name.
     pub(super) fn is_schedule(&self, name: &str) -> bool {
-        self.callers.iter().any(|caller| **caller == *name) || self.library.find(FileKind::Schedule, name).is_some()
+        self.callers.iter().any(|(_, caller)| **caller == *name)
+            || self.library.find(FileKind::Schedule, name).is_some()
     }
 
     /// The stems of the schedules that there are.

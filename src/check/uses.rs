@@ -593,7 +593,7 @@ impl Checker<'_> {
         let settled = bindings.settled_hypers();
         for view in &callee.views {
             self.expanded(bindings.call)?;
-            self.is_at_top("view", bindings.call, "state x = ...", "view NAME = x");
+            self.is_at_top("view", bindings.call, "state x = ...", &view.name);
             self.needed_by(callee, view.value, given, &format!("in the view `{}`", view.name))?;
             let value = self.at(Place::View, |this| this.copy(callee, view.value, &settled, bindings))?;
             self.count(value, bindings.call).then_some(())?;

@@ -2,11 +2,12 @@
 //!
 //! The formula is the rule's own text in its canonical layout, so it cannot say anything else than what is compiled.
 
-use super::list::{default_plan, states};
+use super::list::{Kept, default_plan};
 use super::{Failure, indented, load_any, markdown_table, print};
-use crate::check::expression_text;
-use crate::check::program::HyperDefault;
+use crate::check::program::{Extent, HyperDefault};
+use crate::check::{expression_text, print_program};
 use crate::ir::Access;
+use crate::plan::Sweep;
 use crate::syntax::ast::{FileKind, Item, ItemKind};
 use crate::syntax::parse;
 use crate::{Rule, SourceFile};
@@ -31,7 +32,14 @@ fn page(rule: &Rule) -> Result<String, Failure> {
         let docs: Vec<&str> = program.docs.iter().map(|line| line.trim_end()).collect();
         text += &format!("\n{}\n", docs.join("\n"));
     }
-    text += &format!("\n## Formula\n\n{}", indented(&formula(rule)));
+    let formula = formula(rule);
+    text += &format!("\n## Formula\n\n{}", indented(&formula));
+    if uses(rule) {
+        // The statements come after the declarations, which have no blank line among them.
+        let whole = print_program(program);
+        let statements = whole.split_once("\n\n").map_or("", |(_, statements)| statements);
+        text += &format!("\nWith what it uses in place, this is\n\n{}", indented(statements));
+    }
     if !program.hypers.is_empty() {
         let mut rows = vec![["hyper", "default", "values", ""].map(String::from).to_vec()];
         for (hyper, declared) in rule.hypers().zip(&program.hypers) {
@@ -73,11 +81,41 @@ fn page(rule: &Rule) -> Result<String, Failure> {
         }
         text += &format!("\n## Inputs\n\n{}", markdown_table(&rows));
     }
+    if !program.reports.is_empty() {
+        let mut rows = vec![["report", "per", ""].map(String::from).to_vec()];
+        for report in &program.reports {
+            let row = [report.name.to_string(), report.extent.name().to_string(), doc(report.doc.as_deref())];
+            rows.push(row.to_vec());
+        }
+        text += &format!("\n## Reports\n\nScalars for the host, computed if it asks.\n\n{}", markdown_table(&rows));
+    }
+    if !program.views.is_empty() {
+        let mut rows = vec![["view", "is", ""].map(String::from).to_vec()];
+        for view in &program.views {
+            let is = expression_text(program, view.value);
+            rows.push(vec![view.name.to_string(), is, doc(view.doc.as_deref())]);
+        }
+        text += &format!("\n## Views\n\nTensors for the host, computed when it asks.\n\n{}", markdown_table(&rows));
+    }
     // The others are not run by themselves.
     if program.kind != FileKind::Optimizer {
         return Ok(text);
     }
     Ok(text + &memory(rule)?)
+}
+
+/// Whether statements of other rules are part of it.
+fn uses(rule: &Rule) -> bool {
+    fn any(items: &[Item]) -> bool {
+        items.iter().any(|item| match &item.kind {
+            ItemKind::Use { .. } => true,
+            ItemKind::If { branches, otherwise } => {
+                branches.iter().map(|branch| &branch.block).chain(otherwise).any(|block| any(&block.items))
+            }
+            _ => false,
+        })
+    }
+    any(&parse(&rule.program().file).ast.items)
 }
 
 /// A comment as the cell of a table.
@@ -109,22 +147,24 @@ fn formula(rule: &Rule) -> String {
 /// What a step moves, and what is kept.
 fn memory(rule: &Rule) -> Result<String, Failure> {
     let plan = default_plan(rule)?;
-    let mut text = "\n## Memory\n\nPer element, for f32 at the defaults:\n\n".to_string();
-    for sweep in plan.sweeps() {
+    let of = if plan.needs_axes.is_some() { "a matrix of f32" } else { "f32" };
+    let mut text = format!("\n## Memory\n\nPer element, for {of} at the defaults:\n\n");
+    let sweeps: Vec<&Sweep> = plan.sweeps().filter(|sweep| sweep.over == Extent::Element).collect();
+    for sweep in &sweeps {
         let side = |verb: &str, takes: fn(Access) -> bool| {
-            let streams: Vec<_> = sweep.kernel.streams.iter().filter(|stream| takes(stream.access)).collect();
+            let streams = sweep.kernel.streams.iter().filter(|stream| !stream.block && takes(stream.access));
+            let streams: Vec<_> = streams.collect();
             let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
             let bytes: usize = streams.iter().map(|stream| stream.storage.bytes()).sum();
-            format!("{verb} {} ({bytes} bytes)", names.join(" "))
+            (bytes > 0).then(|| format!("{verb} {} ({bytes} bytes)", names.join(" ")))
         };
-        text += &format!("- {}, {}\n", side("reads", Access::reads), side("writes", Access::writes));
+        let mut reductions: Vec<String> = sweep.folds.iter().map(|fold| fold.reduced.text(&plan.program)).collect();
+        reductions.dedup();
+        let folds = (!reductions.is_empty()).then(|| format!("for {}", reductions.join(", ")));
+        let sides = [side("reads", Access::reads), folds, side("writes", Access::writes)];
+        text += &format!("- {}\n", sides.into_iter().flatten().collect::<Vec<_>>().join(", "));
     }
-    let sweeps = plan.sweeps().count();
-    text += &format!(
-        "- {} bytes moved in {}, {} bytes of state kept\n",
-        plan.bytes_per_element(),
-        super::count(sweeps, "sweep"),
-        4 * states(&plan)
-    );
+    let sweeps = super::count(sweeps.len(), "sweep");
+    text += &format!("- {} bytes moved in {sweeps}, {}\n", plan.bytes_per_element(), Kept::of(&plan).long());
     Ok(text)
 }

@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// The step that conditions are decided for, from 1
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     t: u64,
+    /// The shape of the tensor that conditions are decided for, for instance 10 or 64,3,3,3; '' has no axes
+    #[arg(long, value_name = "N,N,..", default_value = "64,64", value_parser = parse_shape)]
+    shape: Shape,
     /// Elements at a time in clif and asm: 1 leaves the SIMD body out [default: as many as a vector holds]
     #[arg(long, value_name = "N", value_parser = PossibleValuesParser::new(["1", "2", "4"]))]
     lanes: Option<String>,
@@ -58,11 +61,31 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         math: args.math,
         set: args.set.clone(),
         t: args.t,
+        shape: args.shape.0.clone(),
         all: args.all,
         isa: args.isa.unwrap_or(defaults.isa),
         lanes,
     };
     print(&crate::emit(&rule, args.stage, &options)?)
+}
+
+/// A shape as an argument. (A bare vector would be an argument that may be repeated.)
+#[derive(Clone, Debug, PartialEq)]
+struct Shape(Vec<usize>);
+
+/// Reads `64,64`; nothing is the shape of a single number.
+fn parse_shape(text: &str) -> Result<Shape, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Shape(Vec::new()));
+    }
+    let axes = text.split(',').map(|axis| axis.trim().parse::<usize>());
+    let axes = axes.collect::<Result<Vec<usize>, _>>();
+    let axes = axes.map_err(|_| "write the length of each axis, for instance 64,64; '' has no axes".to_string())?;
+    match axes.iter().try_fold(1_usize, |numel, axis| numel.checked_mul((*axis).max(1))) {
+        Some(_) => Ok(Shape(axes)),
+        None => Err("a tensor of this shape has more elements than this machine can address".to_string()),
+    }
 }
 
 /// A parser of the names of a few values.
@@ -89,4 +112,17 @@ pub(super) fn maths() -> impl TypedValueParser<Value = Math> {
 
 fn dtypes() -> impl TypedValueParser<Value = Storage> {
     named(&[Storage::F32, Storage::F64], Storage::name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_lengths_of_axes() {
+        assert_eq!(parse_shape("64, 3"), Ok(Shape(vec![64, 3])));
+        assert_eq!((parse_shape(""), parse_shape("0")), (Ok(Shape(vec![])), Ok(Shape(vec![0]))));
+        let vast = format!("{},{}", usize::MAX, 2);
+        assert!(["x", "3,", "-1", "3x3", &vast].iter().all(|text| parse_shape(text).is_err()));
+    }
 }

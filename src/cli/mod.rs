@@ -128,11 +128,17 @@ fn warn(message: &str) {
     say_on_stderr("warning", "", message);
 }
 
+/// Says on stderr what is as it was asked for, but worth knowing.
+fn note(message: &str) {
+    say_on_stderr("note", "", message);
+}
+
 fn say_on_stderr(level: &str, before: &str, message: &str) {
     let styles = clap::builder::Styles::styled();
     let style = match (color(&io::stderr()), level) {
         (Color::Never, _) => clap::builder::styling::Style::new(),
         (Color::Always, "error") => *styles.get_error(),
+        (Color::Always, "note") => *styles.get_valid(),
         (Color::Always, _) => *styles.get_invalid(),
     };
     // If nobody reads stderr there is nobody to tell.
@@ -199,7 +205,8 @@ fn read_source(path: &Path) -> Result<SourceFile, Failure> {
 fn load_rule(argument: &Path) -> Result<Rule, Failure> {
     let name = argument.to_str().filter(|text| !text.contains(['/', '\\']) && !text.ends_with(".opt"));
     if let Some(name) = name {
-        if SHIPPED.iter().any(|(shipped, _)| *shipped == name) {
+        // That a fragment does not run by itself is said by what does not compile it.
+        if SHIPPED.iter().chain(SHIPPED_FRAGMENTS).any(|(shipped, _)| *shipped == name) {
             return Ok(Rule::shipped(name)?);
         }
         if !argument.exists() && name != "-" {
@@ -276,6 +283,11 @@ fn write_files(files: &[(&Path, &[u8])]) -> Result<(), Failure> {
         .map_err(|(path, error)| Failure::Message(format!("cannot write `{}`: {error}", path.display())))
 }
 
+/// A field of a line of CSV.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+}
+
 /// `1 file`, `2 files`.
 fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
@@ -343,6 +355,11 @@ mod tests {
         // An e with its accent apart is the same letter.
         assert_eq!(parse_set("e\u{301}=1"), Ok(("\u{e9}".to_string(), HyperValue::Number(1.0))));
         assert!(parse_set("lr").is_err() && parse_set("lr=").is_err() && parse_set("lr= ").is_err());
+    }
+
+    #[test]
+    fn fields_are_quoted_where_they_need_it() {
+        assert_eq!([quoted("step"), quoted("a(b=1, c=\"x\")")], ["step", "\"a(b=1, c=\"\"x\"\")\""]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! number that was observed in step `s` is given when the value of step `s + 1` is computed, so nothing is given at 0.
 
 use super::apply::{Given, distinct, parse_input, read_numbers};
-use super::{Failure, columns, load_schedule, parse_set, print, write_files};
+use super::{Failure, columns, load_schedule, parse_set, print, quoted, write_files};
 use crate::chart::{Axis, Line, outline, standalone};
 use crate::check::number_text;
 use crate::{Error, HyperValue, Schedule};
@@ -135,11 +135,6 @@ fn csv(names: &[String], all: &[Vec<f64>]) -> String {
     out
 }
 
-/// A field of a line of CSV.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
-}
-
 fn svg(names: &[String], all: &[Vec<f64>]) -> String {
     let steps = all.first().map_or(0, Vec::len);
     let x = Axis::counted("step", 0, steps, 10);
@@ -209,10 +204,5 @@ mod tests {
         assert_eq!(sparkline(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 80), "▁▂▃▄▅▆▇█");
         assert_eq!(sparkline(&[7.0, 7.0, 0.0, 0.0], 2), "█▁");
         assert_eq!((sparkline(&[2.0; 3], 80).as_str(), sparkline(&[f64::MAX, f64::MIN], 9).as_str()), ("▄▄▄", "█▁"));
-    }
-
-    #[test]
-    fn fields_are_quoted_where_they_need_it() {
-        assert_eq!([quoted("step"), quoted("a(b=1, c=\"x\")")], ["step", "\"a(b=1, c=\"\"x\"\")\""]);
     }
 }

@@ -4,7 +4,7 @@
 //! epoch on stdout.
 
 use super::{Failure, count, load_rule, load_schedule, parse_schedule, parse_set, print, warn, wrap, write_files};
-use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, page, table, train};
+use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, Weights, check, page, table, train};
 use crate::{Advance, Error, HyperValue, Optimizer, Schedule};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,7 +15,8 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(
     after_help = "The network has 784-512-256-10 units with ReLU between them, and softmax cross-entropy as its loss.\n\
-                        Every rule starts from the same weights and sees the same batches."
+                        Every rule starts from the same weights and sees the same batches. A rule that has an input \
+                  `loss`\ngets the loss of the batch."
 )]
 pub(super) struct Args {
     /// Paths, or names of shipped rules
@@ -30,7 +31,7 @@ pub(super) struct Args {
     /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Decides the start and the order of the images
+    /// Decides the start, the order of the images, and the random numbers of rules
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Set a hyper of every rule that has it; may be repeated
@@ -43,6 +44,16 @@ pub(super) struct Args {
     /// What completes a step of a schedule
     #[arg(long, value_name = "WHEN", default_value = "step", value_parser = advances())]
     advance: Advance,
+    /// Keep an exponential moving average of the parameters, of this decay, and test with it. Without this, a rule that has
+    /// one view is tested with that
+    #[arg(long, value_name = "DECAY")]
+    ema: Option<f64>,
+    /// Skip steps whose gradients are not all finite
+    #[arg(long)]
+    skip_nonfinite: bool,
+    /// How many threads share the work of a step, 0 for all that the machine has; any number gives the same losses
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=1024))]
+    threads: u32,
     /// Write a page with the curves of all rules
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -62,19 +73,25 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             return Err(Failure::Message(format!("cannot write `{}`: {why}", path.display())));
         }
     }
+    for optimizer in &optimizers {
+        check(optimizer).map_err(|error| Failure::Message(error.to_string()))?;
+    }
     let digits = match &args.data {
         Some(folder) => Digits::read(folder),
         None => Digits::built_in(),
     };
     let digits = digits.map_err(|error| Failure::Message(error.to_string()))?;
-    let options = Options { epochs: args.epochs as usize, batch: args.batch as usize, seed: args.seed };
     let several = optimizers.len() > 1;
     let mut runs: Vec<Run> = Vec::new();
     for optimizer in &mut optimizers {
         let rule = optimizer.rule().clone();
+        let weights = if args.ema.is_some() { Weights::Average } else { Weights::of(&rule) };
         let title = format!("{}: {}", rule.name(), hypers_text(optimizer, args.advance));
         let width = super::columns().unwrap_or(usize::MAX);
-        print(&format!("{}\n{}\n", wrap(&title, width, rule.name().chars().count() + 2), HEAD))?;
+        let title = wrap(&title, width, rule.name().chars().count() + 2);
+        print(&format!("{title}\n{}{HEAD}\n", tested_text(&weights, args.ema)))?;
+        let (epochs, batch) = (args.epochs as usize, args.batch as usize);
+        let options = Options { epochs, batch, seed: args.seed, weights };
         let mut display = Display { bar: None, epochs: options.epochs, closed: false };
         let run = train(&digits, optimizer, &options, &mut display);
         if let Some(warning) = optimizer.warning().filter(|_| runs.is_empty()) {
@@ -118,6 +135,15 @@ fn hypers_text(optimizer: &Optimizer, advance: Advance) -> String {
     optimizer.rule().hypers().filter_map(|hyper| text(hyper.name)).collect::<Vec<_>>().join(" ")
 }
 
+/// A line that says what is tested, unless it is the parameters.
+fn tested_text(weights: &Weights, ema: Option<f64>) -> String {
+    match (weights, ema) {
+        (Weights::Trained, _) => String::new(),
+        (_, Some(decay)) => format!("tested with {weights} (--ema {decay})\n"),
+        (_, None) => format!("tested with {weights}\n"),
+    }
+}
+
 /// An optimizer for each rule, with the hypers that it has of those that were set.
 fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
     let rules = args.rules.iter().map(|rule| load_rule(rule)).collect::<Result<Vec<_>, _>>()?;
@@ -146,11 +172,17 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
         for (hyper, schedule) in &schedules {
             builder = builder.and_then(|builder| builder.schedule_every(hyper, schedule.clone(), args.advance));
         }
+        if let Some(decay) = args.ema {
+            builder = builder.and_then(|builder| builder.average(decay));
+        }
+        let (threads, skip) = (args.threads as usize, args.skip_nonfinite);
+        let builder = builder.map(|builder| builder.threads(threads).seed(args.seed).skip_nonfinite(skip));
         let optimizer = builder.and_then(|builder| builder.build());
         optimizers.push(optimizer.map_err(|error| match error {
             error @ (Error::HyperOutOfRange { .. } | Error::HyperKind { .. }) => {
                 Failure::Message(format!("{}: {error}", rule.name()))
             }
+            Error::HostOption { value, expected, .. } => Failure::Message(format!("--ema {value} is not {expected}")),
             error => error.into(),
         })?);
     }
@@ -210,8 +242,12 @@ impl Progress for Display {
 fn epoch_line(epoch: &Epoch, epochs: usize) -> String {
     let crate::train::Seconds { forward, backward, step, rest } = epoch.seconds;
     let seconds = |x: f64| format!("{x:.2} s");
+    let skipped = match epoch.skipped {
+        0 => String::new(),
+        n => format!("  {} skipped", count(n, "step")),
+    };
     format!(
-        "{:>5}  {:>10.4}  {:>9.4}  {:>13}  {:>7}  {:>8}  {:>7}  {:>7}\n",
+        "{:>5}  {:>10.4}  {:>9.4}  {:>13}  {:>7}  {:>8}  {:>7}  {:>7}{skipped}\n",
         format!("{}/{epochs}", epoch.number),
         epoch.train_loss,
         epoch.test_loss,
@@ -229,16 +265,24 @@ fn summary(run: &Run) -> String {
     let total = run.seconds.total().max(1e-9);
     let share = |part: f64| format!("{:.0}%", 100.0 * part / total);
     let reached = run.epochs.last().map_or(String::new(), |last| {
+        let with = match &run.options.weights {
+            Weights::Trained => String::new(),
+            weights => format!(", of {weights}"),
+        };
         format!(
-            "{}: {:.1}% test accuracy after {}\n",
+            "{}: {:.1}% test accuracy after {}{with}\n",
             run.rule,
             100.0 * last.test_accuracy,
             count(run.epochs.len(), "epoch")
         )
     });
+    let skipped = match run.skipped {
+        0 => String::new(),
+        n => format!("{n} of {} skipped\n", count(run.losses.len(), "step")),
+    };
     let steps = run.losses.len().max(1) as f64;
     format!(
-        "{reached}{total:.2} s: forward {}, backward {}, step {}, rest {}; {:.3} ms per step\n",
+        "{reached}{skipped}{total:.2} s: forward {}, backward {}, step {}, rest {}; {:.3} ms per step\n",
         share(forward),
         share(backward),
         share(step),

@@ -135,11 +135,8 @@ impl Code {
                 "optimizer example\nhyper lr = 1e-3 in [0, inf)\nhyper scale = 2 in [0, inf)\ng += 0.01 * p\np -= scale * lr * g\n",
             ),
             Code::NotAvailable => (
-                "This is part of the language, but this version of the compiler does not have it yet. It has hypers, flags, \
-                 states, inputs, reductions, random numbers, `if`, `def`, `old`, `require`, `skip`, `report` and `view`, every \
-                 function of scalars, and all but `cbrt tanh sigmoid` and powers that are not whole numbers per element; \
-                 schedules, and modes, lists and `given` in scalar code. It does not have states that are stored in another \
-                 type than the parameter (`as bf16`).",
+                "This is part of the language, but this version of the compiler does not have it yet. It does not \
+                 have states that are stored in another type than the parameter (`as bf16`).",
                 Some(
                     "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m as bf16 = 0\nm = 0.9*m + g\np -= lr * m\n",
                 ),

@@ -38,6 +38,8 @@ pub struct Scalars {
     pub shape: Option<Vec<usize>>,
     /// Where in the whole tensor the first element stands.
     pub first: usize,
+    /// Whether other processes have the rest of it.
+    pub is_shard: bool,
     /// What random numbers are made from.
     pub key: Key,
     /// What the loss was multiplied by.
@@ -72,7 +74,8 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
 }
 
 /// Runs the steps of all tensors of a model, phase by phase. Partial results of shards cross through `exchange`; all
-/// shards of a tensor and all tensors come in the same order everywhere.
+/// shards of a tensor and all tensors come in the same order everywhere. What is no shard is whole, and the same, in
+/// every process.
 ///
 /// A tensor that does not take the step gives nothing to the reductions that end the phase in which that is known, nor to
 /// later ones: what is wrong with it does not spoil the others.
@@ -90,19 +93,28 @@ pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
                 run.given.clear();
             }
         }
-        let mut partial: BTreeMap<(Reduced, usize), Partial> = BTreeMap::new();
+        // Of shards, which cross to other processes, and of what every process has.
+        let mut partial: BTreeMap<(Reduced, usize), [Option<Partial>; 2]> = BTreeMap::new();
         let mut groups = BTreeSet::new();
         for run in &mut runs {
             for given in run.given.extract_if(.., |given| given.phase == phase) {
                 // A value per group is one of the group, however many tensors it has.
                 if given.of_group.is_none_or(|group| groups.insert((given.to.0, group))) {
-                    partial.entry(given.to).or_insert_with(|| Partial::new(given.part.fold)).merge(&given.part);
+                    let all = &mut partial.entry(given.to).or_default()[usize::from(!given.of_shard)];
+                    all.get_or_insert_with(|| Partial::new(given.part.fold)).merge(&given.part);
                 }
             }
         }
-        for (key, mut part) in partial {
-            part.exchange(exchange);
-            known.insert(key, part);
+        for (key, [shards, whole]) in partial {
+            let shards = shards.map(|mut shards| {
+                shards.exchange(exchange);
+                shards
+            });
+            let parts = [shards, whole].into_iter().flatten().reduce(|mut all, part| {
+                all.merge(&part);
+                all
+            });
+            known.extend(parts.map(|part| (key, part)));
         }
     }
     for (run, tensor) in runs.iter().zip(tensors) {
@@ -178,6 +190,8 @@ struct Given {
     phase: u32,
     /// The group whose value it is, if it is one per group.
     of_group: Option<usize>,
+    /// Whether other processes give to it too.
+    of_shard: bool,
     part: Partial,
 }
 
@@ -293,7 +307,8 @@ impl Run {
                         };
                         let of_group = (which.of(&step.program) == Extent::Group).then_some(tensor.group);
                         let (to, phase) = (key(step, which, tensor.group), phase(step, which));
-                        self.given.push(Given { to, phase, of_group, part });
+                        let of_shard = from == Extent::Element && tensor.scalars.is_shard;
+                        self.given.push(Given { to, phase, of_group, of_shard, part });
                     }
                     return None;
                 }
@@ -359,7 +374,7 @@ impl Run {
     ) -> (Column, Option<f64>) {
         let first = if from == Extent::Element { tensor.scalars.first } else { 0 };
         // Shards have parts of elements; of all else each process has everything.
-        let is_shard = from == Extent::Element && self.len != shape::len(Extent::Element, &self.shape);
+        let is_shard = from == Extent::Element && tensor.scalars.is_shard;
         let mut partials = match self.column(v) {
             Column::F32(x) => self.partials(fold, x, first, from, to),
             Column::F64(x) => self.partials(fold, x, first, from, to),

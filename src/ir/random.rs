@@ -51,9 +51,9 @@ impl Uniform for f64 {
 
 /// Fills `out` with the uniform numbers of the elements from index `first` on.
 ///
-/// `t` is the step, below 2^48 (beyond, numbers repeat); `draw` the number of the draw, below 2^16; `word`, 0 or 1, says
-/// which of the two words that a block has: an element may have two numbers for a draw. The block of element i is that
-/// of the counter `(i, t << 16 | draw)`.
+/// `t` is the step, below 2^48 (beyond, numbers repeat); `draw` the number of the draw, below 2^16; `word`, 0 or 1,
+/// says which of the two words that a block has: an element may have two numbers for a draw. The block of element i is
+/// that of the counter `(i, t << 16 | draw)`.
 pub fn fill<T: Uniform>(key: Key, t: u64, draw: u32, word: u32, first: u64, out: &mut [T]) {
     debug_assert!(draw < 1 << 16 && word < 2, "draw {draw}, word {word}");
     let step = t << 16 | u64::from(draw);

@@ -269,7 +269,7 @@ impl Region {
                 let ty = self.types[index].name();
                 let _ = match self.insts[index] {
                     ScalarInst::Source(from) => {
-                        let text = self.sources.iter().find(|(source, _)| *source == from).map_or("", |(_, text)| text);
+                        let text = self.source_text(from);
                         writeln!(out, "  %{index}: {ty} = {text}")
                     }
                     ScalarInst::Op(op) => writeln!(out, "  %{index}: {ty} = {}", print_op(op)),
@@ -294,6 +294,33 @@ impl Region {
         text.unwrap_or_else(|| format!("%{}", v.0))
     }
 
+    fn source_text(&self, of: Source) -> &str {
+        self.sources.iter().find(|(source, _)| *source == of).map_or("", |(_, text)| text)
+    }
+
+    /// The reduction that a value is the fold of.
+    fn reduced(&self, v: Value) -> Option<(String, u8)> {
+        match self.insts.get(v.index())? {
+            ScalarInst::Source(from @ Source::Reduced(_)) => {
+                self.source_text(*from).strip_prefix("fold of ").map(|name| (name.to_string(), 3))
+            }
+            _ => None,
+        }
+    }
+
+    /// The reduction of this function that a value is the fold of.
+    fn folded(&self, v: Value, function: &str) -> Option<(String, u8)> {
+        self.reduced(v).filter(|(name, _)| name.starts_with(function))
+    }
+
+    /// The same of a fold that is divided by how many there are.
+    fn mean(&self, v: Value, function: &str) -> Option<(String, u8)> {
+        let ScalarInst::Op(Op::Binary(Binary::Div, a, n)) = self.insts.get(v.index())? else { return None };
+        let is_count = |inst: &ScalarInst| matches!(inst, ScalarInst::Source(Source::Count(..) | Source::Counted(_)));
+        self.insts.get(n.index()).filter(|inst| is_count(inst))?;
+        self.folded(*a, function)
+    }
+
     /// The formula of a value, and how tightly it binds: sums 0, products 1, signs 2, anything else 3. `None` if it is
     /// too deep to be short.
     fn formula(&self, v: Value, depth: usize) -> Option<(String, u8)> {
@@ -305,15 +332,30 @@ impl Region {
             Some(if binding < least { format!("({text})") } else { text })
         };
         let op = match self.insts.get(v.index())? {
+            ScalarInst::Source(Source::Reduced(_)) => return self.reduced(v).filter(|(name, _)| is_whole(name)),
+            ScalarInst::Source(Source::Count(..) | Source::Counted(_)) => return None,
             ScalarInst::Source(from) => {
-                let text = self.sources.iter().find(|(source, _)| source == from).map(|(_, text)| text)?;
+                let text = self.source_text(*from);
                 return Some((text.rsplit(' ').next().unwrap_or(text).to_string(), 3));
             }
             ScalarInst::Op(op) => *op,
             ScalarInst::List(..) | ScalarInst::Store(..) => return None,
         };
+        // What is left of a reduction when its values have been folded.
+        let rest = match op {
+            Op::Unary(Unary::Sqrt, a) => self.folded(a, "norm(").or_else(|| self.mean(a, "rms(")),
+            Op::Binary(Binary::Div, ..) => self.mean(v, "mean("),
+            _ => None,
+        };
+        if rest.is_some() {
+            return rest;
+        }
+        let reduces = || self.sources.iter().any(|(source, _)| matches!(source, Source::Reduced(_)));
         Some(match op {
             Op::Const(Const::F64(bits)) => (crate::check::number_text(f64::from_bits(bits)), 3),
+            Op::Binary(Binary::Min | Binary::Max, a, b) if reduces() => {
+                (format!("{}({}, {})", op_name(op), operand(a, 0)?, operand(b, 0)?), 3)
+            }
             Op::Unary(Unary::Neg, a) => (format!("-{}", operand(a, 2)?), 2),
             Op::Binary(Binary::Add, a, b) => (format!("{} + {}", operand(a, 0)?, operand(b, 1)?), 0),
             Op::Binary(Binary::Sub, a, b) => (format!("{} - {}", operand(a, 0)?, operand(b, 1)?), 0),
@@ -326,6 +368,11 @@ impl Region {
             _ => return None,
         })
     }
+}
+
+/// Whether a reduction is nothing but its fold.
+fn is_whole(reduction: &str) -> bool {
+    ["sum(", "dot(", "count(", "min(", "max("].iter().any(|whole| reduction.starts_with(whole))
 }
 
 /// The longest formula that serves as a name, in characters.

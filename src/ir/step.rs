@@ -7,7 +7,8 @@
 use super::op::{Op, Storage, Type, Value};
 use super::print::print_op;
 use crate::check::program::{
-    DrawId, Extent, HyperDefault, HyperId, InputId, ListFn, ListRef, NodeKind, Program, ReductionId, ReportId, Shape, StateId,
+    DrawId, ExprId, Extent, HyperDefault, HyperId, InputId, ListFn, ListRef, NodeKind, Program, ReductionId, ReportId,
+    Shape, StateId,
 };
 use crate::source::Span;
 use std::fmt;
@@ -326,9 +327,9 @@ impl Source {
             Source::Given(id) => format!("given {}", program.inputs[id.index()].name),
             Source::T => "t".to_string(),
             Source::Shape(shape) => shape.name().to_string(),
-            Source::Count(of, to) => format!("count of {} per {}", of.name(), to.name()),
-            Source::Counted(reduced) => format!("count of {}", reduced.text()),
-            Source::Reduced(reduced) => reduced.text(),
+            Source::Count(of, to) => format!("{} per {}", of.plural(), to.name()),
+            Source::Counted(reduced) => format!("count of {}", reduced.text(program)),
+            Source::Reduced(reduced) => format!("fold of {}", reduced.text(program)),
             Source::LossScale => "loss scale".to_string(),
             Source::AverageDecay => "average decay".to_string(),
             Source::S => "s".to_string(),
@@ -339,11 +340,13 @@ impl Source {
 }
 
 impl Reduced {
-    /// As printed: `reduction 2`.
-    pub(crate) fn text(self) -> String {
-        match self {
-            Reduced::Program(id) => format!("reduction {}", id.0),
-            Reduced::Finite => "reduction of the host".to_string(),
+    /// The reduction as the rule has it: `norm(g per model)`.
+    pub(crate) fn text(self, program: &Program) -> String {
+        let Reduced::Program(id) = self else { return "all(isfinite(g) per model)".to_string() };
+        let is_it = |kind: &NodeKind| matches!(kind, NodeKind::Reduce(_, _, own) if *own == id);
+        match program.nodes.iter().position(|node| is_it(&node.kind)) {
+            Some(index) => crate::check::expression_text(program, ExprId(index as u32)),
+            None => format!("reduction {}", id.0),
         }
     }
 }
@@ -391,7 +394,9 @@ impl fmt::Display for Step {
                 StepInst::Round(a) => format!("round %{}", a.0),
                 StepInst::Spread(a) => format!("spread %{}", a.0),
                 StepInst::Draw(id, word) => format!("draw {} word {word}", id.0),
-                StepInst::Reduce(fold, reduced, a) => format!("{} %{}  # {}", fold.name(), a.0, reduced.text()),
+                StepInst::Reduce(fold, reduced, a) => {
+                    format!("{} %{}  # {}", fold.name(), a.0, reduced.text(&self.program))
+                }
                 StepInst::Op(op) => print_op(*op),
                 StepInst::List(function, list, operand) => list_text(*function, *list, *operand, &self.program),
                 StepInst::Store(target, a) => {

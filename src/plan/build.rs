@@ -140,6 +140,37 @@ impl Build<'_> {
         temp
     }
 
+    /// What a temporary array is called: what it holds, as the rule says it, if that is told by its place in the step.
+    fn temp_name(&self, temp: u32) -> String {
+        let v = self.temps[temp as usize];
+        let name = self.value_name(v);
+        let is_taken = |other: &Value| self.value_name(*other) == name;
+        if self.temps.iter().filter(|other| is_taken(other)).count() > 1 { format!("{name} %{}", v.0) } else { name }
+    }
+
+    fn value_name(&self, v: Value) -> String {
+        let program = &self.step.program;
+        match self.step.insts[v.index()] {
+            StepInst::Load(array) => return format!("old({})", array.name(program)),
+            StepInst::Reduce(_, reduced, _) => return format!("fold of {}", reduced.text(program)),
+            _ => {}
+        }
+        let statements = &self.step.statements;
+        let next = statements.partition_point(|(first, _)| *first <= v.index());
+        let end = statements.get(next).map_or(self.step.insts.len(), |(first, _)| *first);
+        let is_last = self.step.insts[v.index() + 1..end].iter().all(|inst| matches!(inst, StepInst::Store(..)));
+        let text = next.checked_sub(1).map_or("", |index| statements[index].1.as_str());
+        let (name, is_new) = match text.strip_prefix("let ") {
+            Some(text) => (text.split(' ').next(), ""),
+            None => (text.split_once(" = ").map(|(name, _)| name).filter(|name| !name.contains(' ')), "new "),
+        };
+        match name {
+            Some(name) if is_last => format!("{is_new}{name}"),
+            Some(name) => format!("part of {name}"),
+            None => format!("%{}", v.0),
+        }
+    }
+
     /// Whether a small array is stored by this step.
     fn is_stored(&self, array: Array) -> bool {
         self.step.insts.iter().any(|inst| matches!(inst, StepInst::Store(Target::Array(a), _) if *a == array))
@@ -502,7 +533,7 @@ impl<'b, 'a> KernelOf<'b, 'a> {
 
     fn describe(&self, of: StreamOf) -> (String, Storage, bool) {
         let (program, facts) = (&self.build.step.program, &self.build.step.facts);
-        let temp = |temp: u32| format!("%{}", self.build.temps[temp as usize].0);
+        let temp = |temp: u32| self.build.temp_name(temp);
         let compute = match facts.storage.compute() {
             Type::F32 => Storage::F32,
             _ => Storage::F64,

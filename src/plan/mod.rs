@@ -9,7 +9,7 @@ mod build;
 mod cut;
 mod place;
 
-use crate::check::program::{DrawId, ExprId, Extent, NodeKind, Program, ReportId};
+use crate::check::program::{DrawId, Extent, Program, ReportId};
 use crate::ir::region::Region;
 use crate::ir::step::{Array, Facts, Fold, Host, Reduced, Step};
 use crate::ir::{Access, Kernel};
@@ -32,7 +32,7 @@ pub struct Plan {
     /// Whether the step is taken.
     pub skip: Option<Skip>,
     /// Scalar code after the last part: the stores of scalar states, and the reports. A plan of at most one part,
-    /// without reductions and without a skip, has it in that part's scalar code, and nothing here.
+    /// without a skip and without a reduction, has it in that part's scalar code, and nothing here.
     pub end: Region,
     /// The reports that its outputs are.
     pub reports: Vec<ReportId>,
@@ -177,29 +177,41 @@ impl fmt::Display for Plan {
         write!(f, "{}", facts.text(&self.program))?;
         writeln!(f, "plan {} {} {}", self.program.name, facts.storage.name(), facts.math.name())?;
         let phases = self.phases();
+        // Where there is much, what belongs together stands together.
+        let gap = if self.parts.len() > 1 || self.skip.is_some() { "\n" } else { "" };
         for phase in 0..phases {
             if phases > 1 {
-                writeln!(f, "phase {phase}")?;
+                writeln!(f, "{gap}phase {phase}")?;
             }
             for (index, part) in self.parts.iter().enumerate().filter(|(_, part)| part.phase == phase) {
+                if phases == 1 || index > 0 && self.parts[index - 1].phase == phase {
+                    f.write_str(gap)?;
+                }
                 self.skip_text(f, |skip| skip.before == index)?;
                 scalars_text(f, &part.scalars)?;
                 for fold in &part.folds {
-                    let text = self.reduction_text(fold.reduced);
+                    let text = fold.reduced.text(&self.program);
                     writeln!(f, "fold {}, once a {}", text, fold.from.name())?;
                 }
                 if let Some(sweep) = &part.sweep {
                     self.sweep_text(f, sweep)?;
                 }
             }
-            for (reduced, shards_only) in self.all_reduced(phase) {
-                let when = if shards_only { "all-reduce over shards" } else { "all-reduce" };
-                writeln!(f, "{when} {}", self.reduction_text(reduced))?;
+            let all_reduced = self.all_reduced(phase);
+            if !all_reduced.is_empty() {
+                f.write_str(gap)?;
             }
+            for (reduced, shards_only) in all_reduced {
+                let when = if shards_only { "all-reduce over shards" } else { "all-reduce" };
+                writeln!(f, "{when} {}", reduced.text(&self.program))?;
+            }
+        }
+        if !self.end.is_empty() || self.skip.as_ref().is_some_and(|skip| skip.before == self.parts.len()) {
+            f.write_str(gap)?;
         }
         self.skip_text(f, |skip| skip.before == self.parts.len())?;
         scalars_text(f, &self.end)?;
-        writeln!(f, "{} bytes per element in all", self.bytes_per_element())
+        writeln!(f, "{gap}{} bytes per element in all", self.bytes_per_element())
     }
 }
 
@@ -229,16 +241,6 @@ impl Plan {
         all
     }
 
-    /// A reduction as the rule has it: `norm(g per model)`.
-    fn reduction_text(&self, reduced: Reduced) -> String {
-        let Reduced::Program(id) = reduced else { return "all(isfinite(g) per model)".to_string() };
-        let is_it = |kind: &NodeKind| matches!(kind, NodeKind::Reduce(_, _, own) if *own == id);
-        match self.program.nodes.iter().position(|node| is_it(&node.kind)) {
-            Some(index) => crate::check::expression_text(&self.program, ExprId(index as u32)),
-            None => reduced.text(),
-        }
-    }
-
     fn skip_text(&self, f: &mut fmt::Formatter<'_>, is_here: impl Fn(&Skip) -> bool) -> fmt::Result {
         match self.skip.as_ref().filter(|skip| is_here(skip)) {
             None => Ok(()),
@@ -252,7 +254,8 @@ impl Plan {
     fn sweep_text(&self, f: &mut fmt::Formatter<'_>, sweep: &Sweep) -> fmt::Result {
         let names = |select: fn(Access) -> bool, block: bool| {
             let streams = sweep.kernel.streams.iter().filter(|s| s.block == block && select(s.access));
-            streams.map(|s| s.name.as_str()).collect::<Vec<_>>().join(" ")
+            let names: Vec<&str> = streams.map(|s| s.name.as_str()).collect();
+            names.join(if names.iter().any(|name| name.contains(' ')) { ", " } else { " " })
         };
         match sweep.over {
             Extent::Element => writeln!(f, "sweep")?,
@@ -272,7 +275,7 @@ impl Plan {
             writeln!(f, "  uniforms {}", sweep.kernel.uniforms.join(", "))?;
         }
         for fold in &sweep.folds {
-            writeln!(f, "  folds {}", self.reduction_text(fold.reduced))?;
+            writeln!(f, "  folds {}", fold.reduced.text(&self.program))?;
         }
         match sweep.over {
             Extent::Element => writeln!(f, "  {} bytes per element", sweep.kernel.bytes_per_element()),

@@ -136,7 +136,7 @@ impl Optimizer {
     fn init(&self, k: usize, id: StateId, facts: &Facts, tensor: &mut DisjointTensor<'_, '_>) -> Init {
         let slot = &self.tensors[self.scratch.slots[k] as usize];
         let mut scalars = scalars_of(self.rule.program(), &self.groups[slot.group].hypers, &slot.shape);
-        scalars.first = slot.geometry.first;
+        (scalars.first, scalars.is_shard) = (slot.geometry.first, tensor.tensor().shard.is_some());
         let step = lower_init(self.rule.program(), id, facts);
         Init { step, arrays: Arrays([(Array::Param, param(tensor))].into()), scalars }
     }

@@ -30,15 +30,15 @@ impl Geometry {
     /// Of a tensor that is whole.
     pub(super) fn new(shape: &[usize]) -> Geometry {
         let (matrices, rows, cols) = match shape {
-            [outer @ .., rows, cols] => (outer.iter().product(), *rows, *cols),
+            [outer @ .., rows, cols] => (product(outer), *rows, *cols),
             [cols] => (1, 1, *cols),
             [] => (1, 1, 1),
         };
         let (units, unit) = match shape {
-            [units, inner @ ..] => (*units, inner.iter().product()),
+            [units, inner @ ..] => (*units, product(inner)),
             [] => (1, 1),
         };
-        Geometry { rows, cols, matrices, units, unit, first: 0, len: shape.iter().product() }
+        Geometry { rows, cols, matrices, units, unit, first: 0, len: product(shape) }
     }
 
     /// Of a tensor of a step.
@@ -46,7 +46,7 @@ impl Geometry {
         let whole = Geometry::new(tensor.shape());
         match &tensor.shard {
             None => whole,
-            Some(shard) => Geometry { first: shard.first, len: tensor.param.shape().iter().product(), ..whole },
+            Some(shard) => Geometry { first: shard.first, len: product(tensor.param.shape()), ..whole },
         }
     }
 
@@ -55,10 +55,10 @@ impl Geometry {
         match extent {
             Extent::Model | Extent::Group | Extent::Tensor => 1,
             Extent::Matrix => self.matrices,
-            Extent::Row => self.matrices * self.rows,
-            Extent::Col => self.matrices * self.cols,
+            Extent::Row => product(&[self.matrices, self.rows]),
+            Extent::Col => product(&[self.matrices, self.cols]),
             Extent::Unit => self.units,
-            Extent::Element => self.matrices * self.rows * self.cols,
+            Extent::Element => product(&[self.matrices, self.rows, self.cols]),
         }
     }
 
@@ -86,16 +86,21 @@ impl Geometry {
 
     /// The multiple of elements at which a sweep may be cut that folds elements to `to`.
     pub(super) fn granule(&self, to: Extent) -> usize {
-        let matrix = self.rows * self.cols;
+        let matrix = product(&[self.rows, self.cols]);
         match to {
             Extent::Row => self.cols,
             Extent::Unit => self.unit,
-            Extent::Col if self.matrices == 1 => BLOCK_ROWS * self.cols,
+            Extent::Col if self.matrices == 1 => product(&[BLOCK_ROWS, self.cols]),
             Extent::Matrix if self.matrices == 1 => BLOCK,
             Extent::Matrix | Extent::Col => matrix,
             _ => BLOCK,
         }
     }
+}
+
+/// How many there are; of more than a number counts, the greatest number: no memory holds them, which is found later.
+fn product(shape: &[usize]) -> usize {
+    if shape.contains(&0) { 0 } else { shape.iter().fold(1, |product: usize, n| product.saturating_mul(*n)) }
 }
 
 /// Writes the values of a smaller array to `out`, each for what belongs to it: `out[i]` is for the value of index

@@ -102,7 +102,7 @@ impl Optimizer {
     }
 
     /// What the plan is made for that step `t` of a tensor of the group `default` takes, if scalar states have their
-    /// first values and inputs their defaults, else 0.
+    /// first values and inputs their defaults, else 0. The tensor is a matrix, 64 by 64.
     ///
     /// ```
     /// use updraft::{Outcome, Rule, Storage};
@@ -111,9 +111,14 @@ impl Optimizer {
     /// # Ok::<(), updraft::Error>(())
     /// ```
     pub fn facts(&self, storage: Storage, t: u64) -> Facts {
+        self.facts_of(&[64, 64], storage, t)
+    }
+
+    /// Like [`facts`](Self::facts), for a tensor of this shape.
+    pub fn facts_of(&self, shape: &[usize], storage: Storage, t: u64) -> Facts {
         let group = &self.groups[self.groups.len() - 1];
         let empty = Scope::new(self.rule.program());
-        let slot = &Slot::new("", &[], storage, self.groups.len() - 1, &self.rule);
+        let slot = &Slot::new("", shape, storage, self.groups.len() - 1, &self.rule);
         let shared = Shared { model: &empty, ..self.shared() };
         let sources = Sources { t, hypers: &group.hypers, group: &empty, ..Sources::of(shared, slot, &slot.own, &[]) };
         let read = |source| match source {

@@ -3,7 +3,7 @@
 use super::builder::OptimizerBuilder;
 use super::error::Error;
 use super::hyper::{HyperValue, Hypers};
-use super::shipped::SHIPPED;
+use super::shipped::{SHIPPED, SHIPPED_FRAGMENTS};
 use crate::check::program::{FileKind, HyperDefault, Program, Ty};
 use crate::check::{Checked, check_with};
 use crate::diagnostic::{Code, CompileError, Diagnostic, did_you_mean};
@@ -71,13 +71,16 @@ impl Rule {
     /// A rule that is part of the crate: see [`SHIPPED`].
     ///
     /// # Errors
-    /// [`Error::UnknownRule`].
+    /// [`Error::UnknownRule`]; [`Error::Compile`] if it is a fragment, which does not run by itself.
     pub fn shipped(name: &str) -> Result<Rule, Error> {
+        if let Some((name, text)) = SHIPPED_FRAGMENTS.iter().find(|(shipped, _)| *shipped == name) {
+            return Ok(Rule::compile(SourceFile::shipped(format!("{name}.opt"), *text))?);
+        }
         let Some((name, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) else {
             let similar = did_you_mean(name, SHIPPED.iter().map(|(name, _)| *name)).map(str::to_string);
             return Err(Error::UnknownRule { rule: name.to_string(), similar });
         };
-        Ok(Rule::compile(SourceFile::new(format!("{name}.opt"), *text))?)
+        Ok(Rule::compile(SourceFile::shipped(format!("{name}.opt"), *text))?)
     }
 
     /// A shipped schedule or fragment, to look at.

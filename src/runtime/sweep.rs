@@ -123,6 +123,11 @@ impl<T: Erase> SweepRun<'_, T> {
 
     fn go_through(&self, arrays: &mut HostArrays<'_, T>, own: &mut Own, temps: &mut [Vec<T>], room: &mut PieceRoom<T>) {
         let Sweep { over, streams: of, folds, .. } = self.sweep;
+        let start = if *over == Extent::Element { self.geometry.first } else { 0 };
+        let len = self.geometry.here(*over);
+        let piece_len = self.piece_len(len);
+        // To know which results are completed here.
+        self.begin(room, piece_len < len || self.exchange.is_some());
         let mut fills: SmallVec<[Fill<'_, T>; 4]> = SmallVec::new();
         let mut streams: SmallVec<[Option<StreamAt<'_>>; 12]> = SmallVec::new();
         streams.resize_with(of.len(), || None);
@@ -136,7 +141,7 @@ impl<T: Erase> SweepRun<'_, T> {
         for (index, temp) in temps.iter_mut().enumerate() {
             let index = index as u32;
             if let Some(fold) = folds.iter().position(|fold| fold.into == Some(index)) {
-                outs[fold] = temp;
+                outs[fold] = &mut temp[room.foldings[fold].results((start, start + len))];
             } else if let Some(stream) = place(StreamOf::Temp(index)) {
                 put(stream, T::buffer_mut(temp));
             } else if is_spread(Whole::Temp(index)) {
@@ -180,15 +185,12 @@ impl<T: Erase> SweepRun<'_, T> {
             });
             *stream = Some(StreamAt::Block);
         }
-        let start = if *over == Extent::Element { self.geometry.first } else { 0 };
-        let len = self.geometry.here(*over);
         let streams: SmallVec<[StreamAt<'_>; 12]> = streams.into_iter().flatten().collect();
         let whole = Piece { start, len, streams, outs };
-        let lengths = self.piece_len(len);
-        if lengths < len {
-            self.run_pieces(whole, lengths, &fills, room);
+        if piece_len < len {
+            self.run_pieces(whole, piece_len, &fills, room);
         } else {
-            self.run_piece(whole, &fills, room, self.exchange.is_some());
+            self.run_piece(whole, &fills, room);
         }
     }
 
@@ -223,8 +225,6 @@ impl<T: Erase> SweepRun<'_, T> {
     fn run_pieces(&self, whole: Piece<'_, T>, len: usize, fills: &[Fill<'_, T>], room: &mut PieceRoom<T>) {
         let mut pieces = Vec::new();
         let mut rest = whole;
-        // To know which results a piece completes.
-        self.begin(room, true);
         while rest.len > len {
             let (first, later) = rest.split(len, &room.foldings);
             pieces.push((first, PieceRoom::default()));
@@ -233,7 +233,8 @@ impl<T: Erase> SweepRun<'_, T> {
         pieces.push((rest, PieceRoom::default()));
         self.threads.for_each(&mut pieces, |(piece, room)| {
             let piece = std::mem::replace(piece, Piece::empty());
-            self.run_piece(piece, fills, room, true);
+            self.begin(room, true);
+            self.run_piece(piece, fills, room);
         });
         let mut rooms = pieces.into_iter().map(|(_, room)| room);
         if let Some(first) = rooms.next() {
@@ -255,9 +256,9 @@ impl<T: Erase> SweepRun<'_, T> {
         }
     }
 
-    fn run_piece(&self, mut piece: Piece<'_, T>, fills: &[Fill<'_, T>], room: &mut PieceRoom<T>, cut: bool) {
+    /// Runs a piece whose foldings have begun.
+    fn run_piece(&self, mut piece: Piece<'_, T>, fills: &[Fill<'_, T>], room: &mut PieceRoom<T>) {
         let folds = &self.sweep.folds;
-        self.begin(room, cut);
         let PieceRoom { blocks, foldings } = room;
         if fills.is_empty() && folds.is_empty() {
             return self.run_kernel(&mut piece.streams, &mut [], (0, piece.len));
@@ -330,7 +331,8 @@ impl<T: Lane> PieceRoom<T> {
 
 /// The multiple of elements at which a sweep may be cut.
 pub(super) fn granule(sweep: &Sweep, geometry: &Geometry) -> usize {
-    sweep.folds.iter().fold(BLOCK, |granule, fold| lcm(granule, geometry.granule(fold.to)))
+    let granules = sweep.folds.iter().map(|fold| geometry.granule(fold.to));
+    granules.reduce(lcm).unwrap_or(BLOCK)
 }
 
 /// The least common multiple; of what overflows, a number that no tensor is as long as.

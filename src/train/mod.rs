@@ -1,7 +1,8 @@
 //! The built-in trainer: a small network on handwritten digits, with any rule as its optimizer.
 //!
 //! In come digits ([`Digits`]), an optimizer and [`Options`]; out comes a [`Run`] with every loss, the accuracy after each
-//! epoch and where the time went; [`table`] and [`page`] turn runs into text and into one HTML page.
+//! epoch (of the parameters, or of [`Weights`] that the optimizer makes of them) and where the time went; [`table`] and
+//! [`page`] turn runs into text and into one HTML page.
 //!
 //! It guarantees that runs with one seed start from the same weights and see the same batches in the same order,
 //! whatever the rule, so that runs differ by their rules alone. The start and the order are the same on every host.
@@ -12,15 +13,20 @@
 //! a rule does to a real loss, and where a step's time goes. It never touches parameters except through the optimizer.
 //!
 //! Files, in the order in which data flows: `data` (folders and the embedded set), `random` (the start and the order),
-//! `network` (forward, loss, backward), `run` (the loop), `report` (text and page; its curves are `chart`'s).
+//! `network` (forward, loss, backward), `inputs` (the loss, for rules that read it), `weights` (what is tested), `run` (the
+//! loop), `report` (text and page; its curves are `chart`'s).
 
 mod data;
+mod inputs;
 mod network;
 mod random;
 mod report;
 mod run;
+mod weights;
 
 pub use data::{DataError, Digits, Split};
+pub use inputs::check;
 pub use network::{HIDDEN, Place};
 pub use report::{page, table};
 pub use run::{BatchDone, Diverged, Driven, Epoch, Options, Phase, Progress, Run, Seconds, TrainError, train};
+pub use weights::Weights;

@@ -108,8 +108,16 @@ impl Network {
         self.layers.iter().map(of).sum()
     }
 
+    /// Exchanges the values of parameters for others, in the same order; those without others stay.
+    pub(super) fn exchange(&mut self, others: &mut [Option<Vec<f32>>]) {
+        for ((_, mut value, _), other) in self.params().into_iter().zip(others) {
+            let other = other.iter_mut().flatten();
+            value.iter_mut().zip(other).for_each(|(value, other)| std::mem::swap(value, other));
+        }
+    }
+
     /// The name, the value and the gradient of each parameter, in the same order.
-    fn params(&mut self) -> [Param<'_>; 6] {
+    pub(super) fn params(&mut self) -> [Param<'_>; 6] {
         let [first, second, third] = &mut self.layers;
         let [w1, b1] = first.params(NAMES[0]);
         let [w2, b2] = second.params(NAMES[1]);
@@ -119,7 +127,7 @@ impl Network {
 }
 
 /// A name, a value, `(outputs, inputs)` for a weight and `(outputs,)` for a bias, and the gradient of the mean loss by it.
-type Param<'a> = (&'static str, ArrayViewMutD<'a, f32>, ArrayViewD<'a, f32>);
+pub(super) type Param<'a> = (&'static str, ArrayViewMutD<'a, f32>, ArrayViewD<'a, f32>);
 
 impl Layer {
     fn params(&mut self, [weight, bias]: [&'static str; 2]) -> [Param<'_>; 2] {

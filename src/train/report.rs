@@ -10,6 +10,7 @@
 use std::fmt::Write;
 
 use super::run::{Run, Seconds};
+use super::weights::Weights;
 use crate::chart::{self, Axis, Line, Size, cut, escape, style, svg, thousands};
 
 /// The longest rule name in a table, in characters.
@@ -51,11 +52,38 @@ pub fn table(runs: &[Run]) -> String {
             out.push('\n');
         }
     }
-    for diverged in runs.iter().filter_map(|run| run.diverged.as_ref()) {
+    for (index, note) in notes(runs).into_iter().enumerate() {
         // Writing to a String cannot fail, so its results are dropped throughout.
+        let _ = writeln!(out, "{}{}", if index == 0 { "\n" } else { "" }, plain(&note));
+    }
+    for diverged in runs.iter().filter_map(|run| run.diverged.as_ref()) {
         let _ = writeln!(out, "\n{}", plain(&diverged.to_string()));
     }
     out
+}
+
+/// What is to be known of runs beside their figures, a sentence without a full stop each: with what they were tested, if not
+/// with the parameters, and which of their steps were skipped.
+pub fn notes(runs: &[Run]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if runs.len() > 1 && runs.iter().all(|run| run.options.weights == Weights::Average) {
+        notes.push("all are tested with the average of their parameters".to_string());
+    } else {
+        let others = runs.iter().filter(|run| run.options.weights != Weights::Trained);
+        notes.extend(others.map(|run| format!("{} is tested with {}", run.rule, run.options.weights)));
+    }
+    let skipped = runs.iter().filter(|run| run.skipped > 0);
+    notes.extend(skipped.map(|run| {
+        let (n, steps) = (run.skipped, run.losses.len());
+        format!(
+            "{} skipped {} of {} {}",
+            run.rule,
+            thousands(n),
+            thousands(steps),
+            if steps == 1 { "step" } else { "steps" }
+        )
+    }));
+    notes
 }
 
 /// Text for a terminal, on which a control character could do more than be seen.
@@ -157,10 +185,11 @@ fn figure(out: &mut String, id: &str, title: &str, note: &str, draw: impl Fn(&st
 fn loss_chart(out: &mut String, runs: &[Run]) {
     let steps = runs.iter().map(|run| run.losses.len()).max().unwrap_or(0);
     let window = (steps / 30).clamp(1, 100);
-    let smooth: Vec<Vec<f64>> = runs.iter().map(|run| smoothed(&run.losses, window)).collect();
+    let losses: Vec<Vec<f64>> = runs.iter().map(|run| held(&run.losses)).collect();
+    let smooth: Vec<Vec<f64>> = losses.iter().map(|losses| smoothed(losses, window)).collect();
 
     // A run on its way to infinity would press all others flat: its losses beyond a few times the highest start leave the frame.
-    let start = runs.iter().filter_map(|run| run.losses.first()).fold(0.0_f64, |most, &loss| most.max(loss));
+    let start = losses.iter().filter_map(|losses| losses.first()).fold(0.0_f64, |most, &loss| most.max(loss));
     let most = if runs.iter().any(|run| run.diverged.is_none()) { 4.0 * start } else { f64::INFINITY };
     let shown = || smooth.iter().flatten().copied().map(|loss| loss.min(most));
     let (low, high) = shown().fold((f64::INFINITY, 0.0_f64), |(low, high), loss| (low.min(loss), high.max(loss)));
@@ -180,13 +209,13 @@ fn loss_chart(out: &mut String, runs: &[Run]) {
         let x = Axis::counted("step", 0, steps, (size.width / 80.0) as usize);
         let lines: Vec<Line<'_>> = runs
             .iter()
-            .zip(&smooth)
+            .zip(losses.iter().zip(&smooth))
             .enumerate()
-            .map(|(index, (run, smooth))| Line {
+            .map(|(index, (run, (losses, smooth)))| Line {
                 label: &run.rule,
                 style: index,
                 points: thinned(smooth, size.width as usize / 2),
-                raw: if window > 1 { outline(&run.losses, size.width as usize / 2) } else { Vec::new() },
+                raw: if window > 1 { outline(losses, size.width as usize / 2) } else { Vec::new() },
                 notes: Vec::new(),
                 cut: run.diverged.is_some(),
             })
@@ -312,8 +341,12 @@ fn results(out: &mut String, runs: &[Run]) {
     }
     out.push_str(
         "</tbody>\n</table></div>\n<p class=\"note\">Losses and accuracy are those of the last complete epoch. A step is the \
-         optimizer alone; its share is of forward, backward and step together.</p>\n</section>\n",
+         optimizer alone; its share is of forward, backward and step together.",
     );
+    for note in notes(runs) {
+        let _ = write!(out, " {}.", escape(&sentence(&note)));
+    }
+    out.push_str("</p>\n</section>\n");
 }
 
 /// Bars as long as the runs took, cut into where the time went.
@@ -360,20 +393,28 @@ fn epochs(out: &mut String, runs: &[Run]) {
     out.push_str(
         "<details>\n<summary>Every epoch in figures</summary>\n<div class=\"scroll\"><table>\n<thead><tr><th \
          scope=\"col\">Rule</th><th scope=\"col\">Epoch</th><th scope=\"col\">Train loss</th><th scope=\"col\">Test \
-         loss</th><th scope=\"col\">Test accuracy</th><th scope=\"col\">Forward s</th><th scope=\"col\">Backward s</th><th \
-         scope=\"col\">Step s</th><th scope=\"col\">Rest s</th></tr></thead>\n<tbody>\n",
+         loss</th><th scope=\"col\">Test accuracy</th>",
+    );
+    let skips = runs.iter().any(|run| run.skipped > 0);
+    if skips {
+        out.push_str("<th scope=\"col\">Skipped steps</th>");
+    }
+    out.push_str(
+        "<th scope=\"col\">Forward s</th><th scope=\"col\">Backward s</th><th scope=\"col\">Step s</th><th \
+         scope=\"col\">Rest s</th></tr></thead>\n<tbody>\n",
     );
     for (index, run) in runs.iter().enumerate() {
         for epoch in &run.epochs {
             let _ = writeln!(
                 out,
-                "<tr><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td></tr>",
+                "<tr><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td>{}<td>{:.3}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td></tr>",
                 swatch(index),
                 escape(&cut(&run.rule, NAME)),
                 epoch.number,
                 loss_text(epoch.train_loss),
                 loss_text(epoch.test_loss),
                 percent(epoch.test_accuracy),
+                if skips { format!("<td>{}</td>", thousands(epoch.skipped)) } else { String::new() },
                 epoch.seconds.forward,
                 epoch.seconds.backward,
                 epoch.seconds.step,
@@ -382,6 +423,17 @@ fn epochs(out: &mut String, runs: &[Run]) {
         }
     }
     out.push_str("</tbody>\n</table></div>\n</details>\n");
+}
+
+/// The losses, each that is not finite (its step was skipped) as the last one before that was; those before the first are
+/// that one. Nothing if none is.
+fn held(losses: &[f64]) -> Vec<f64> {
+    let Some(mut last) = losses.iter().copied().find(|loss| loss.is_finite()) else { return Vec::new() };
+    let held = losses.iter().map(|&loss| {
+        last = if loss.is_finite() { loss } else { last };
+        last
+    });
+    held.collect()
 }
 
 /// A trailing mean whose weights fall by `2 / (window + 1)` a step, without the pull towards 0 at its start.
@@ -407,6 +459,12 @@ fn thinned(values: &[f64], most: usize) -> Vec<(f64, f64)> {
 /// the line through all.
 fn outline(values: &[f64], most: usize) -> Vec<(f64, f64)> {
     chart::outline(values, 1.0, most)
+}
+
+/// With a capital, and its code without quotes: pages are no terminals.
+fn sentence(note: &str) -> String {
+    let note = note.replace('`', "");
+    note.strip_prefix("all ").map_or(note.clone(), |rest| format!("All {rest}"))
 }
 
 /// A loss with three significant digits.
@@ -454,6 +512,7 @@ mod tests {
             train_loss: 1.0 / number as f64,
             test_loss: 1.1 / number as f64,
             test_accuracy: if number == 2 { 0.9613 } else { 0.9487 },
+            skipped: 0,
             seconds: seconds(1.0),
         };
         Run {
@@ -464,6 +523,7 @@ mod tests {
             train_images: 8000,
             test_images: 2000,
             losses: (0..epochs * 125).map(|step| 2.3 / (1.0 + step as f64 / 20.0)).collect(),
+            skipped: 0,
             epochs: (1..=epochs).map(epoch).collect(),
             seconds: seconds(epochs as f64),
             diverged: None,
@@ -545,6 +605,35 @@ layer 1 (w1); try a smaller lr, and look for a division by zero in the rule
         assert!(page.contains("<tr class=\"leader\"><th scope=\"row\">"));
         let alone = super::page(&[diverged("bold")]);
         assert!(alone.contains("<h1>Every loss turned non-finite before an epoch was complete</h1>"));
+    }
+
+    #[test]
+    fn what_was_tested_and_skipped_is_told() {
+        let with = |rule: &str, weights: Weights, skipped: usize| {
+            let mut run = run(rule, 3);
+            run.options.weights = weights;
+            run.losses[7] = if skipped > 0 { f64::NAN } else { run.losses[7] };
+            run.epochs[0].skipped = skipped;
+            Run { skipped, ..run }
+        };
+        let two = [with("a<b", Weights::View("mean".into()), 0), with("clip", Weights::Trained, 3)];
+        let text = table(&two);
+        assert!(text.ends_with("\n\na<b is tested with its view `mean`\nclip skipped 3 of 375 steps\n"), "{text}");
+        let page = page(&two);
+        check_nesting(&page);
+        assert!(page.contains(" a&lt;b is tested with its view mean. clip skipped 3 of 375 steps.</p>"));
+        assert!(page.contains("<th scope=\"col\">Skipped steps</th>") && !page.contains("NaN"));
+        let all = [with("a", Weights::Average, 0), with("b", Weights::Average, 0)];
+        assert_eq!(notes(&all), ["all are tested with the average of their parameters"]);
+        assert!(super::page(&all).contains(" All are tested with") && !super::page(&all).contains("Skipped steps"));
+        assert_eq!(notes(&all[..1]), ["a is tested with the average of its parameters"]);
+        assert!(notes(&[run("adam", 3)]).is_empty());
+    }
+
+    #[test]
+    fn losses_that_are_not_finite_hold_the_last() {
+        assert_eq!(held(&[f64::NAN, 2.0, f64::INFINITY, 1.0]), [2.0, 2.0, 2.0, 1.0]);
+        assert!(held(&[f64::NAN]).is_empty());
     }
 
     #[test]

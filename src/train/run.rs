@@ -11,8 +11,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::data::{CLASSES, Digits, Split};
+use super::inputs::{LossInput, check};
 use super::network::{Buffers, HIDDEN, Network, Place, backward, first_not_finite, forward, loss};
 use super::random::{Purpose, generator, shuffle};
+use super::weights::Weights;
 use crate::runtime::{Error, Optimizer};
 
 /// How to train.
@@ -24,11 +26,13 @@ pub struct Options {
     pub batch: usize,
     /// Decides the start and the order of the images.
     pub seed: u64,
+    /// What is tested after each epoch.
+    pub weights: Weights,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { epochs: 5, batch: 64, seed: 0 }
+        Options { epochs: 5, batch: 64, seed: 0, weights: Weights::Trained }
     }
 }
 
@@ -47,8 +51,11 @@ pub struct Run {
     pub train_images: usize,
     /// The images to test on.
     pub test_images: usize,
-    /// The mean loss of each batch before its step, up to and without one that is not finite.
+    /// The mean loss of each batch before its step, up to and without the one that ended the run. One that is not finite is
+    /// that of a step that was skipped.
     pub losses: Vec<f64>,
+    /// How many steps were skipped, because the rule or the optimizer said so.
+    pub skipped: usize,
     /// The epochs that were completed.
     pub epochs: Vec<Epoch>,
     /// Where the time of the whole run went, that of an unfinished epoch included.
@@ -87,12 +94,15 @@ impl Run {
 pub struct Epoch {
     /// From 1.
     pub number: usize,
-    /// The mean loss over the images of the epoch, each as it was when its batch came.
+    /// The mean loss over the images of the epoch, each as it was when its batch came; without batches whose loss was not
+    /// finite, and whose steps were skipped.
     pub train_loss: f64,
     /// The mean loss over the test images after the epoch.
     pub test_loss: f64,
     /// The share of the test images that the network recognises after the epoch, in [0, 1].
     pub test_accuracy: f64,
+    /// How many of its steps were skipped.
+    pub skipped: usize,
     /// Where the time went.
     pub seconds: Seconds,
 }
@@ -182,6 +192,22 @@ pub enum TrainError {
     NoEpochs,
     /// The batch has no images.
     EmptyBatch,
+    /// The rule reads an input that the trainer does not have.
+    Input {
+        /// The rule's name.
+        rule: String,
+        /// The input.
+        input: String,
+        /// One per what it is.
+        extent: &'static str,
+    },
+    /// The optimizer has no weights to be tested.
+    Weights {
+        /// The rule's name.
+        rule: String,
+        /// What the optimizer said.
+        message: String,
+    },
     /// The optimizer refused a step.
     Step {
         /// The rule's name.
@@ -198,6 +224,12 @@ impl fmt::Display for TrainError {
         match self {
             TrainError::NoEpochs => write!(f, "there is nothing to train in 0 epochs; --epochs takes 1 or more"),
             TrainError::EmptyBatch => write!(f, "a batch of 0 images has no gradient; --batch takes 1 or more"),
+            TrainError::Input { rule, input, extent } => write!(
+                f,
+                "rule `{rule}` reads the input `{input}` (per {extent}), which the trainer cannot give: it gives `loss`, the \
+                 loss of the batch, and nothing else; `updraft apply` takes any input"
+            ),
+            TrainError::Weights { rule, message } => write!(f, "rule `{rule}` cannot be tested: {message}"),
             TrainError::Step { rule, step, message } => write!(f, "rule `{rule}` failed at step {step}: {message}"),
         }
     }
@@ -246,8 +278,9 @@ pub struct BatchDone {
 /// Trains a new network of `pixels`-512-256-10 ([`HIDDEN`]) on the digits, with the given optimizer.
 ///
 /// # Errors
-/// [`TrainError`] if the options make no sense or the optimizer refuses a step. A loss that turns non-finite ends the run
-/// early but is no error: see [`Run::diverged`].
+/// [`TrainError`] if the options make no sense, the rule reads what the trainer does not have, or the optimizer refuses a
+/// step. A loss that turns non-finite ends the run early, unless its step is skipped, but is no error: see
+/// [`Run::diverged`].
 pub fn train(
     digits: &Digits,
     optimizer: &mut Optimizer,
@@ -260,6 +293,7 @@ pub fn train(
     if options.batch == 0 {
         return Err(TrainError::EmptyBatch);
     }
+    check(optimizer)?;
     let images = digits.train();
     let batch = options.batch.min(images.len());
     let (rows, cols) = images.size();
@@ -268,6 +302,7 @@ pub fn train(
         network: Network::new(sizes, options.seed),
         buffers: Buffers::new(sizes, batch.max(TEST_BATCH)),
         order: Vec::with_capacity(images.len()),
+        loss: LossInput::of(optimizer),
     };
     let mut run = Run {
         rule: optimizer.rule().name().to_string(),
@@ -278,6 +313,7 @@ pub fn train(
         test_images: digits.test().len(),
         // Room for every loss of an ordinary run, so that the loop does not allocate; longer ones grow.
         losses: Vec::with_capacity(options.epochs.saturating_mul(images.len().div_ceil(batch)).min(1 << 20)),
+        skipped: 0,
         epochs: Vec::new(),
         seconds: Seconds::default(),
         diverged: None,
@@ -291,16 +327,19 @@ pub fn train(
     progress.start(&run.rule, options.epochs.saturating_mul(run.steps_per_epoch()));
     for number in 1..=options.epochs {
         let mut clock = Clock::start();
+        let skipped = run.skipped;
         let trained = train_epoch(number, images, &mut work, optimizer, &mut run, &mut clock, progress)?;
-        let tested = trained.and_then(|train_loss| {
-            let (test_loss, test_accuracy) = test(number, digits.test(), &mut work, &run)?;
-            Ok((train_loss, test_loss, test_accuracy))
-        });
+        let tested = match trained {
+            Ok(train_loss) => test(number, digits.test(), &mut work, optimizer, &run)?
+                .map(|(test_loss, test_accuracy)| (train_loss, test_loss, test_accuracy)),
+            Err(diverged) => Err(diverged),
+        };
         let seconds = clock.stop();
         run.seconds += seconds;
         match tested {
             Ok((train_loss, test_loss, test_accuracy)) => {
-                let epoch = Epoch { number, train_loss, test_loss, test_accuracy, seconds };
+                let skipped = run.skipped - skipped;
+                let epoch = Epoch { number, train_loss, test_loss, test_accuracy, skipped, seconds };
                 progress.epoch(&epoch);
                 run.epochs.push(epoch);
                 optimizer.observe("metric", test_loss);
@@ -322,6 +361,7 @@ struct Work {
     buffers: Buffers,
     /// The images in the order of this epoch. Indices fit, because a file holds at most 2^30 bytes.
     order: Vec<u32>,
+    loss: LossInput,
 }
 
 /// Trains for one epoch and returns the mean loss over its images, or why the run cannot go on.
@@ -334,13 +374,14 @@ fn train_epoch(
     clock: &mut Clock,
     progress: &mut dyn Progress,
 ) -> Result<Result<f64, Diverged>, TrainError> {
-    let Work { network, buffers, order } = work;
+    let Work { network, buffers, order, loss: loss_input } = work;
     // From the file's order every time, so that an epoch's order does not depend on the epochs before it.
     order.clear();
     order.extend(0..images.len() as u32);
     shuffle(order, &mut generator(run.options.seed, Purpose::Order { epoch: epoch - 1 }));
     let mut total = 0.0;
-    let mut seen = 0;
+    let (mut seen, mut done) = (0, 0);
+    let mut last_not_finite = None;
     for chosen in order.chunks(run.options.batch) {
         buffers.fill(images, chosen);
         let step = run.losses.len() + 1;
@@ -350,58 +391,90 @@ fn train_epoch(
         let loss = loss(buffers);
         let forward_done = Instant::now();
         clock.forward += forward_done - began;
-        if !loss.is_finite() {
-            return Ok(Err(diverged(epoch, step, Phase::Training, loss, network, buffers, run)));
+        // What made the loss so is looked for before the step, which may spoil more.
+        let not_finite =
+            (!loss.is_finite()).then(|| diverged(epoch, step, Phase::Training, loss, network, buffers, run));
+        if let Some(diverged) = not_finite.as_ref().filter(|diverged| !matches!(diverged.place, Place::Activations(_)))
+        {
+            return Ok(Err(diverged.clone()));
         }
         backward(network, buffers);
         let backward_done = Instant::now();
         clock.backward += backward_done - forward_done;
-        let stepped = optimizer.step(&mut network.tensors());
+        let stepped = loss_input.step(optimizer, network, loss);
         clock.step += backward_done.elapsed();
 
         if let Err(error) = stepped {
             let message = match error {
                 Error::MissingInput { input, .. } => format!(
-                    "it reads the input `{input}`, and the trainer gives no inputs; give it a default in the rule"
+                    "it reads the input `{input}`, and the trainer gives `loss` alone; give it a default in the rule"
                 ),
                 error => error.to_string(),
             };
             return Err(TrainError::Step { rule: run.rule.clone(), step, message });
         }
-        optimizer.observe("loss", loss);
-        if optimizer.observes("grad_norm_squared") {
-            optimizer.observe("grad_norm_squared", network.grad_norm_squared());
+        if optimizer.last_skipped() {
+            // Nothing has happened for schedules either.
+            run.skipped += 1;
+        } else if let Some(diverged) = not_finite {
+            return Ok(Err(diverged));
+        } else {
+            optimizer.observe("loss", loss);
+            if optimizer.observes("grad_norm_squared") {
+                optimizer.observe("grad_norm_squared", network.grad_norm_squared());
+            }
         }
         for (driven, (.., value)) in run.driven.iter_mut().zip(optimizer.driven()) {
+            // A step that was skipped took none.
+            let value = value.or(driven.values.last().copied());
             driven.values.extend(value);
         }
         run.losses.push(loss);
-        total += loss * chosen.len() as f64;
-        seen += chosen.len();
-        let images_per_second = seen as f64 / clock.began.elapsed().as_secs_f64().max(1e-9);
+        done += chosen.len();
+        if loss.is_finite() {
+            total += loss * chosen.len() as f64;
+            seen += chosen.len();
+        } else {
+            last_not_finite = Some((step, loss));
+        }
+        let images_per_second = done as f64 / clock.began.elapsed().as_secs_f64().max(1e-9);
         progress.batch(&BatchDone { step, epoch, loss, images_per_second });
     }
-    Ok(Ok(total / seen as f64))
+    match last_not_finite.filter(|_| seen == 0) {
+        // Nothing but skipping is no training.
+        Some((step, loss)) => Ok(Err(diverged(epoch, step, Phase::Training, loss, network, buffers, run))),
+        None => Ok(Ok(total / seen as f64)),
+    }
 }
 
 /// The mean loss over all images and the share that is recognised, or why the run cannot go on.
-fn test(epoch: usize, images: &Split, work: &mut Work, run: &Run) -> Result<(f64, f64), Diverged> {
-    let Work { network, buffers, order } = work;
+fn test(
+    epoch: usize,
+    images: &Split,
+    work: &mut Work,
+    optimizer: &mut Optimizer,
+    run: &Run,
+) -> Result<Result<(f64, f64), Diverged>, TrainError> {
+    let Work { network, buffers, order, .. } = work;
     order.clear();
     order.extend(0..images.len() as u32);
-    let (mut total, mut correct) = (0.0, 0);
-    for chosen in order.chunks(TEST_BATCH) {
-        buffers.fill(images, chosen);
-        forward(network, buffers);
-        let loss = loss(buffers);
-        if !loss.is_finite() {
-            return Err(diverged(epoch, run.losses.len(), Phase::Testing, loss, network, buffers, run));
+    let measure = |network: &Network| {
+        let (mut total, mut correct) = (0.0, 0);
+        for chosen in order.chunks(TEST_BATCH) {
+            buffers.fill(images, chosen);
+            forward(network, buffers);
+            let loss = loss(buffers);
+            if !loss.is_finite() {
+                return Err(diverged(epoch, run.losses.len(), Phase::Testing, loss, network, buffers, run));
+            }
+            total += loss * chosen.len() as f64;
+            correct += buffers.correct();
         }
-        total += loss * chosen.len() as f64;
-        correct += buffers.correct();
-    }
-    let count = images.len() as f64;
-    Ok((total / count, correct as f64 / count))
+        let count = images.len() as f64;
+        Ok((total / count, correct as f64 / count))
+    };
+    let shown = run.options.weights.show(network, optimizer, measure);
+    shown.map_err(|error| TrainError::Weights { rule: run.rule.clone(), message: error.to_string() })
 }
 
 /// Looks for the place, which takes a sweep over everything: this is why it is looked for only now.
@@ -485,7 +558,7 @@ if t == 3 { p += room }
     }
 
     fn options(epochs: usize, batch: usize, seed: u64) -> Options {
-        Options { epochs, batch, seed }
+        Options { epochs, batch, seed, ..Options::default() }
     }
 
     #[test]

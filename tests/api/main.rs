@@ -4,14 +4,17 @@
 mod conditions;
 mod errors;
 mod groups;
+mod host;
 mod hypers;
 mod inputs;
 mod plans;
 mod raw;
 mod resume;
+mod shards;
 mod state_files;
 mod states;
 mod tensors;
+mod threads;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -543,7 +543,7 @@ impl Writer {
             Expr::Draw(which) => self.leaf(*which, *which, here),
             Expr::Unary(op, a) => {
                 let (a, extent) = self.number(a, here);
-                let mut forms = vec![
+                let forms = [
                     "(-X)",
                     "abs(X)",
                     "sqrt(abs(X))",
@@ -556,12 +556,15 @@ impl Writer {
                     "log(0.5 + abs(X))",
                     "sin(X)",
                     "cos(X)",
+                    "exp(-abs(X))",
+                    "tanh(X)",
+                    "sigmoid(X)",
+                    "cbrt(X)",
                     "log(X)",
                     "sqrt(X)",
+                    "exp(X)",
+                    "(X)^-1",
                 ];
-                if extent.is_scalar() {
-                    forms.extend(["exp(-abs(X))", "exp(X)", "tanh(X)", "sigmoid(X)", "cbrt(X)", "(X)^-1"]);
-                }
                 (fill(forms[usize::from(*op) % forms.len()], &[&a]), extent)
             }
             Expr::Binary(op, a, b) => {
@@ -577,9 +580,10 @@ impl Writer {
                     "mix(X, Y)",
                     "(X - h*(Y))",
                     "(X)/(Y)",
+                    "(0.5 + abs(X))^(Y)",
                 ];
                 if of_a.join(of_b).is_scalar() {
-                    forms.extend(["((X) % (Y))", "(0.5 + abs(X))^(Y)"]);
+                    forms.push("((X) % (Y))");
                 }
                 (fill(forms[usize::from(*op) % forms.len()], &[&a, &b]), of_a.join(of_b))
             }

@@ -322,9 +322,17 @@ impl Lowering<'_> {
         let extent = self.join(args);
         let x = self.raise(args[0], extent);
         Some(match function {
+            Function::Exp => self.raw(extent, functions::exp, x),
             Function::Log => self.raw(extent, functions::log, x),
+            Function::Tanh => self.raw(extent, functions::tanh, x),
+            Function::Sigmoid => self.raw(extent, functions::sigmoid, x),
             Function::Sin => self.raw(extent, functions::sin, x),
             Function::Cos => self.raw(extent, functions::cos, x),
+            Function::Cbrt => self.raw(extent, functions::cbrt, x),
+            Function::Pow => {
+                let (y, ty) = (self.raise(args[1], extent), self.storage.compute());
+                functions::pow(&mut |op| self.array_op(op, extent), ty, x, y)
+            }
             _ => return None,
         })
     }
