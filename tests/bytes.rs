@@ -13,8 +13,10 @@ fn plan_of(name: &str, set: &[(&str, HyperValue)], shape: &[usize]) -> Plan {
     let rule = Rule::shipped(name).unwrap();
     let program = rule.program();
     let set: BTreeMap<&str, &HyperValue> = set.iter().map(|(name, value)| (*name, value)).collect();
-    let hypers: Vec<HyperValue> =
-        rule.hypers().map(|hyper| set.get(hyper.name).map_or_else(|| hyper.default.clone(), |x| (*x).clone())).collect();
+    let hypers: Vec<HyperValue> = rule
+        .hypers()
+        .map(|hyper| set.get(hyper.name).map_or_else(|| hyper.default.clone(), |x| (*x).clone()))
+        .collect();
     let source = |source: Source| match source {
         Source::Hyper(id) => Scalar::F64(hypers[id.index()].as_f64().unwrap()),
         Source::Flag(id) => Scalar::Bool(hypers[id.index()].as_bool().unwrap()),
@@ -64,6 +66,6 @@ fn clipping_by_the_norm_of_all_gradients_reads_them_once_more() {
 fn adafactor_moves_no_second_moment() {
     let plan = plan_of("adafactor", &[], &[64, 64]);
     assert_eq!(plan.bytes_per_element(), 24, "{plan}");
-    let small = plan.sweeps().filter(|sweep| sweep.over != Extent::Element);
-    assert!(small.clone().all(|sweep| matches!(sweep.over, Extent::Row | Extent::Col | Extent::Matrix)), "{plan}");
+    let mut small = plan.sweeps().filter(|sweep| sweep.over != Extent::Element);
+    assert!(small.all(|sweep| matches!(sweep.over, Extent::Row | Extent::Col | Extent::Matrix)), "{plan}");
 }

@@ -234,10 +234,10 @@ impl Build<'_> {
         let mut duties = Duties::default();
         for (index, inst) in self.step.insts.iter().enumerate() {
             match *inst {
-                StepInst::Store(Target::Array(array), v) if array.extent(&self.step.program) == extent => {
-                    if stage == self.last() {
-                        duties.stores.push((array, v));
-                    }
+                StepInst::Store(Target::Array(array), v)
+                    if array.extent(&self.step.program) == extent && stage == self.last() =>
+                {
+                    duties.stores.push((array, v));
                 }
                 StepInst::Reduce(fold, reduced, operand)
                     if self.extent(operand) == extent && self.placed.folded[index] == stage =>
@@ -292,7 +292,7 @@ impl Build<'_> {
         }
         let phase = self.placed.stages[stage].0;
         let scalars = self.region(outputs.clone(), false);
-        (!folds.is_empty()).then(|| (Part { phase, scalars, folds, sweep: None }, outputs))
+        (!folds.is_empty()).then_some((Part { phase, scalars, folds, sweep: None }, outputs))
     }
 
     /// The part of one sweep and the scalars that its kernel's uniforms are, if it has anything to do.

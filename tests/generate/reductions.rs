@@ -106,8 +106,7 @@ fn expr(depth: u32) -> BoxedStrategy<Expr> {
 }
 
 fn cond(depth: u32) -> BoxedStrategy<Cond> {
-    let compare =
-        (any::<u8>(), expr(depth.min(1)), expr(0)).prop_map(|(op, a, b)| Cond::Compare(op, a, b));
+    let compare = (any::<u8>(), expr(depth.min(1)), expr(0)).prop_map(|(op, a, b)| Cond::Compare(op, a, b));
     if depth == 0 {
         return prop_oneof![
             4 => compare,
@@ -158,7 +157,12 @@ pub fn rule() -> impl Strategy<Value = GenRule> {
     ];
     let inits = prop::collection::vec(prop_oneof![2 => Just(Expr::Leaf(0, 1)), 1 => expr(2)], STATES.len());
     (axes, first, prop::collection::vec(stmt(2), 1..6), inits, any::<[bool; 3]>()).prop_map(
-        |(axes, first, stmts, inits, flags)| GenRule { axes, stmts: first.into_iter().chain(stmts).collect(), inits, flags },
+        |(axes, first, stmts, inits, flags)| GenRule {
+            axes,
+            stmts: first.into_iter().chain(stmts).collect(),
+            inits,
+            flags,
+        },
     )
 }
 
@@ -348,7 +352,9 @@ impl Writer {
             match stmt {
                 GenStmt::Assign(to, op, e) => {
                     let variables = self.variables();
-                    let Some((name, extent)) = variables.get(usize::from(*to) % variables.len().max(1)) else { continue };
+                    let Some((name, extent)) = variables.get(usize::from(*to) % variables.len().max(1)) else {
+                        continue;
+                    };
                     let op = ["=", "=", "+=", "-=", "*="][usize::from(*op) % 5];
                     self.is_late |= op != "=" && self.late.contains(name);
                     let (value, _) = self.number(e, self.here(*extent));
@@ -356,7 +362,9 @@ impl Writer {
                 }
                 GenStmt::Normalize(var, to, form) => {
                     let variables = self.variables();
-                    let Some((name, extent)) = variables.get(usize::from(*var) % variables.len().max(1)) else { continue };
+                    let Some((name, extent)) = variables.get(usize::from(*var) % variables.len().max(1)) else {
+                        continue;
+                    };
                     let here = self.here(*extent);
                     let smaller: Vec<Extent> = EXTENTS.into_iter().filter(|e| here.has(*e) && e != extent).collect();
                     if smaller.is_empty() || !here.reduces {
@@ -639,7 +647,9 @@ impl Writer {
             }
             Expr::Def(which, a) => {
                 let has = |(_, of, body): &(&str, Extent, &str)| {
-                    here.has(*of) && (here.axes || *body != "y - mean(y per col)") && !(here.init && body.contains("()"))
+                    here.has(*of)
+                        && (here.axes || *body != "y - mean(y per col)")
+                        && !(here.init && body.contains("()"))
                 };
                 let defs: Vec<_> = DEFS.into_iter().filter(has).collect();
                 if defs.is_empty() || !here.reduces {

@@ -26,8 +26,7 @@ enum Values {
 }
 
 fn value(values: Values, random: &mut Random) -> f64 {
-    const WILD: [f64; 10] =
-        [0.0, -0.0, 1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-40, 5e-324, 3e38, -1.7e308];
+    const WILD: [f64; 10] = [0.0, -0.0, 1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-40, 5e-324, 3e38, -1.7e308];
     match values {
         Values::Few => random.pick(&[0.0, -0.0, 1.0, -1.0, 0.5, 2.0]),
         Values::Wild if random.once_in(16) => random.pick(&WILD),
@@ -115,12 +114,7 @@ impl Subject {
     }
 }
 
-fn tensor<'a, T: updraft::runtime::Element>(
-    name: &'a str,
-    shape: &[usize],
-    p: &'a mut [T],
-    g: &'a [T],
-) -> Tensor<'a> {
+fn tensor<'a, T: updraft::runtime::Element>(name: &'a str, shape: &[usize], p: &'a mut [T], g: &'a [T]) -> Tensor<'a> {
     let (p, g) = (ArrayViewMutD::from_shape(shape, p).unwrap(), ArrayViewD::from_shape(shape, g).unwrap());
     Tensor::new(name, p, g)
 }

@@ -64,8 +64,8 @@ fn for_rules(cases: u32, salt: u64, test: impl Fn(&Rule, Axes, u64) -> Result<()
     bytes[8..16].copy_from_slice(&salt.to_le_bytes());
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 16384, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let strategy = (rule(), any::<u64>())
-        .prop_map(|(rule, values): (GenRule, u64)| (Shown(rule.text()), rule.axes, values));
+    let strategy =
+        (rule(), any::<u64>()).prop_map(|(rule, values): (GenRule, u64)| (Shown(rule.text()), rule.axes, values));
     let result = runner.run(&strategy, |(Shown(text), axes, values)| {
         let rule = Rule::parse("generated", &text).map_err(|e| TestCaseError::fail(e.to_string()))?;
         test(&rule, axes, values).map_err(TestCaseError::fail)
@@ -237,7 +237,10 @@ fn one() {
     let text = std::fs::read_to_string("/tmp/scratch/rule.opt").unwrap();
     let rule = Rule::parse("generated", &text).map_err(|e| e.to_string()).unwrap();
     let seed: u64 = std::env::var("VALUES").unwrap().parse().unwrap();
-    let axes = match std::env::var("AXES").unwrap().as_str() { "Two" => Axes::Two, _ => Axes::Any };
+    let axes = match std::env::var("AXES").unwrap().as_str() {
+        "Two" => Axes::Two,
+        _ => Axes::Any,
+    };
     let math = if std::env::var("FAST").is_ok() { Math::Fast } else { Math::Strict };
     let mut random = Random::new(seed);
     let places = places(axes, &mut random);
@@ -246,5 +249,7 @@ fn one() {
         let step = plans::step_of(&rule, Storage::F32, math, shape);
         println!("{shape:?}\n{step}\n{}", updraft::plan::plan(&step));
     }
-    if let Err(e) = compare(&rule, math, &places, 3, &mut random) { panic!("{e}"); }
+    if let Err(e) = compare(&rule, math, &places, 3, &mut random) {
+        panic!("{e}");
+    }
 }

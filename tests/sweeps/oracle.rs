@@ -166,8 +166,7 @@ impl Oracle {
 
     /// The outcomes of the conditions of each tensor, and the first values of the states that they read.
     fn conditions(&self, works: &mut [Work]) {
-        let regions: Vec<_> =
-            works.iter().map(|work| lower_conditions(&self.program, work.facts.storage)).collect();
+        let regions: Vec<_> = works.iter().map(|work| lower_conditions(&self.program, work.facts.storage)).collect();
         // First values depend on no states, so that these outcomes are good enough for them.
         let all = |work: &mut Work, conditions: &updraft::ir::region::Region| {
             let mut registers = Vec::new();

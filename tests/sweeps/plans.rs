@@ -20,9 +20,7 @@ fn naive_bytes(step: &Step) -> usize {
         inst.for_each_operand(|v| stage = stage.max(stages[v.index()]));
         if let StepInst::Reduce(_, reduced, _) = inst {
             stage = match (step.values[index].0, reduced) {
-                (Extent::Model | Extent::Group, Reduced::Program(id)) => {
-                    (step.program.reductions[id.index()].phase, 0)
-                }
+                (Extent::Model | Extent::Group, Reduced::Program(id)) => (step.program.reductions[id.index()].phase, 0),
                 _ => (stage.0, stage.1 + 1),
             };
         }
@@ -66,7 +64,9 @@ pub fn step_of(rule: &Rule, storage: Storage, math: Math, shape: &[usize]) -> St
     let conditions = lower_conditions(rule.program(), storage);
     let mut registers = Vec::new();
     let source = |source: Source| match source {
-        Source::Flag(id) => Scalar::Bool(rule.hypers().nth(id.index()).and_then(|h| h.default.as_bool()).unwrap_or(false)),
+        Source::Flag(id) => {
+            Scalar::Bool(rule.hypers().nth(id.index()).and_then(|h| h.default.as_bool()).unwrap_or(false))
+        }
         Source::Hyper(id) => Scalar::F64(rule.hypers().nth(id.index()).and_then(|h| h.default.as_f64()).unwrap_or(0.0)),
         Source::Shape(of) => Scalar::F64(of.of(shape)),
         Source::T => Scalar::F64(1.0),

@@ -2,7 +2,9 @@
 
 use super::product::Lowered;
 use super::{Lowering, Outcome};
-use crate::check::program::{BinaryOp, ConditionId, DrawFn, DrawId, ExprId, Extent, Function, NodeKind, ReduceFn, ReductionId};
+use crate::check::program::{
+    BinaryOp, ConditionId, DrawFn, DrawId, ExprId, Extent, Function, NodeKind, ReduceFn, ReductionId,
+};
 use crate::ir::functions;
 use crate::ir::op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};
 use crate::ir::step::{Array, Fold, Math, Reduced, Source, StepInst};
