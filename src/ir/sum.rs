@@ -297,11 +297,16 @@ impl<T: Lane> RunSum<T> {
     /// If there are more of one than of the other.
     pub fn push_products(&mut self, a: &[T], b: &[T]) {
         assert_eq!(a.len(), b.len(), "factors without a partner");
-        let mut products = [T::ZERO; 256];
-        for (a, b) in a.chunks(products.len()).zip(b.chunks(products.len())) {
-            let products = &mut products[..a.len()];
-            products.iter_mut().zip(a.iter().zip(b)).for_each(|(product, (&a, &b))| *product = a * b);
-            self.push(products);
+        let (mut a, mut b) = (a, b);
+        while !a.is_empty() {
+            let len = a.len().min(BLOCK - self.filled);
+            let ((a_now, a_later), (b_now, b_later)) = (a.split_at(len), b.split_at(len));
+            add_lane_products(&mut self.lanes, self.filled, a_now, b_now);
+            self.filled += len;
+            if self.filled == BLOCK {
+                self.flush();
+            }
+            (a, b) = (a_later, b_later);
         }
     }
 
@@ -351,6 +356,33 @@ fn add_lanes<T: Lane>(lanes: &mut [T; LANES], start: usize, values: &[T]) {
     }
     sums.iter_mut().zip(tail).for_each(|(lane, &x)| *lane = *lane + x);
     *lanes = sums;
+}
+
+/// The same for products, each rounded before it is added. They never lie in memory.
+#[inline]
+fn add_lane_products<T: Lane>(lanes: &mut [T; LANES], start: usize, a: &[T], b: &[T]) {
+    let first = start % LANES;
+    let head = if first == 0 { 0 } else { a.len().min(LANES - first) };
+    let ((a_head, a), (b_head, b)) = (a.split_at(head), b.split_at(head));
+    let add = |lanes: &mut [T], a: &[T], b: &[T]| {
+        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (&a, &b))| *lane = *lane + a * b);
+    };
+    add(&mut lanes[first..], a_head, b_head);
+    let ((a_chunks, a_tail), (b_chunks, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    *lanes = add_chunk_products(*lanes, a_chunks, b_chunks);
+    add(lanes, a_tail, b_tail);
+}
+
+/// The loop of [`add_lane_products`]. Inlined it becomes scalar code, three times as slow: the compiler then sees the lanes
+/// as sixteen variables.
+#[inline(never)]
+fn add_chunk_products<T: Lane>(mut sums: [T; LANES], a: &[[T; LANES]], b: &[[T; LANES]]) -> [T; LANES] {
+    for (a, b) in a.iter().zip(b) {
+        let mut products = [T::ZERO; LANES];
+        products.iter_mut().zip(a.iter().zip(b)).for_each(|(product, (&a, &b))| *product = a * b);
+        sums.iter_mut().zip(products).for_each(|(sum, product)| *sum = *sum + product);
+    }
+    sums
 }
 
 /// The sum of the lanes, pairwise in f64.

@@ -414,7 +414,8 @@ impl<'b, 'a> KernelOf<'b, 'a> {
             is_there(of.0) && of.1.is_none_or(is_there)
         };
         forms.into_iter().flatten().find_map(|of| {
-            let after = [false, true].into_iter().find(|after| lie(of, *after))?;
+            // Rather after: then the kernel has brought it into cache, together with all else that it reads.
+            let after = [true, false].into_iter().find(|after| lie(of, *after))?;
             Some(Direct { of, after })
         })
     }
