@@ -7,6 +7,7 @@
 use ndarray::{Array, ArrayD, Axis, IxDyn, Slice};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use updraft::check::program::Input;
 use updraft::{Engine, Optimizer, Rule, SHIPPED, Tensor};
 
 struct Counting;
@@ -140,11 +141,47 @@ fn warm_steps_of_every_shipped_rule() {
     for (name, _) in SHIPPED {
         let mut opt = Rule::shipped(name).unwrap().optimizer().build().unwrap();
         let mut model = Model::new();
+        let program = opt.rule().program().clone();
+        let is_array = |input: &&Input| input.extent.name() == "element";
+        let arrays: Vec<&str> = program.inputs.iter().filter(is_array).map(|input| &*input.name).collect();
+        let scalars: Vec<&str> = program.inputs.iter().filter(|i| !is_array(i)).map(|input| &*input.name).collect();
+        let (narrow, wide) = (model.narrow.clone(), model.wide.clone());
         // Enough for every plan that a change of t reaches here.
-        (0..12).for_each(|_| opt.step(&mut model.tensors()).unwrap());
-        for step in 0..3 {
-            assert_eq!(allocations(&mut opt, &mut model.tensors()), 0, "{name}, step {step}");
+        for step in 0..15 {
+            scalars.iter().for_each(|input| opt.input(input, 0.5).unwrap());
+            let mut tensors = Vec::new();
+            for (k, tensor) in model.tensors().into_iter().enumerate() {
+                tensors.push(arrays.iter().fold(tensor, |tensor, input| match k.checked_sub(60) {
+                    None => tensor.input_array(input, &narrow[k].1),
+                    Some(k) => tensor.input_array(input, &wide[k].1),
+                }));
+            }
+            let found = allocations(&mut opt, &mut tensors);
+            assert!(found == 0 || step < 12, "{name}, step {step}: {found}");
         }
+    }
+}
+
+/// Reductions to every extent, over several phases, random draws, reports, and what hosts join.
+#[test]
+fn warm_steps_with_reductions() {
+    let text = "optimizer r\nhyper lr = 0.01\nstate r per row = 0\nstate c per col = 1\nstate u per unit = 0\n\
+                state m per matrix = 0\nstate k per tensor = 0\nstate n per model = 0\n\n\
+                let size = norm(g per model)\nreport gradient = size\nreport own = max(g)\n\
+                skip if not isfinite(size)\ng *= min(1, 1/size)\n\
+                if rank >= 2 {\n    r = 0.5*r + mean(g^2 per row)\n    c = 0.5*c + mean(g^2 per col)\n    \
+                u = max(abs(g) per unit)\n    m = m + dot(g, p per matrix)\n    \
+                g /= sqrt(r*c) + u + abs(m) + 1\n}\n\
+                k = k + norm(g)\nn = n + sum(p per model) + min(g per model)\n\
+                p -= lr * (g + normal()/k) * (1 + norm(g per group))\n";
+    let builder = Rule::parse("r", text).unwrap().optimizer().group("b", "*.bias", |g| Ok(g)).unwrap();
+    let builder = builder.skip_nonfinite(true).unscale(true).average(0.5).unwrap();
+    let mut opt = builder.report("own").unwrap().report("gradient").unwrap().build().unwrap();
+    let mut model = Model::new();
+    for step in 0..8 {
+        let found = allocations(&mut opt, &mut model.tensors());
+        assert!(found == 0 || step < 3, "step {step}: {found}");
+        assert!(opt.report("gradient").is_some_and(|x| x > 0.0) && !opt.last_skipped());
     }
 }
 

@@ -14,6 +14,7 @@ use crate::check::program::Extent;
 use crate::ir::region::Level;
 use crate::ir::step::Source;
 use crate::ir::{Exchange, Facts, Scalar, Storage};
+use crate::plan::phases;
 use crate::schedule::{Advance, Driver};
 use std::collections::HashMap;
 use std::fmt;
@@ -48,6 +49,8 @@ pub struct Optimizer {
     /// More threads than the calling one.
     pub(super) pool: Option<rayon::ThreadPool>,
     pub(super) inits: Inits,
+    /// Of every step.
+    pub(super) phases: u32,
     pub(super) last_skipped: bool,
     pub(super) skipped: u64,
     pub(super) scratch: Scratch,
@@ -69,6 +72,7 @@ impl Optimizer {
         let conditions = storages.into_iter().flat_map(|storage| rule.condition_code(storage).sources());
         Optimizer {
             inits: Inits::new(rule.program(), conditions),
+            phases: phases(rule.program(), host.facts(false)),
             host,
             exchange: None,
             pool: None,

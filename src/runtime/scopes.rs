@@ -11,6 +11,7 @@ use super::tensor::Tensor;
 use crate::check::program::{Extent, Program, StateId};
 use crate::ir::{Storage, shape};
 use crate::schedule::Driver;
+use std::fmt;
 
 /// Tensors with hypers of their own.
 pub(super) struct Group {
@@ -166,16 +167,17 @@ impl Slot {
     /// An array that belongs to the parameter has its shape, and its type unless `storage` is another that is asked for.
     pub(super) fn check_array(
         &self,
-        what: &str,
+        what: impl fmt::Display,
         found: (&[usize], Storage),
         expected: (&[usize], Storage),
     ) -> Result<(), Error> {
-        let (tensor, what) = (self.name.clone(), what.to_string());
         if found.0 != expected.0 {
+            let (tensor, what) = (self.name.clone(), what.to_string());
             let (expected, found) = (expected.0.to_vec(), found.0.to_vec());
             return Err(Error::ArrayShape { tensor, what, expected, found });
         }
         if found.1 != expected.1 {
+            let (tensor, what) = (self.name.clone(), what.to_string());
             return Err(Error::ArrayDtype { tensor, what, expected: expected.1, found: found.1 });
         }
         Ok(())

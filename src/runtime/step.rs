@@ -17,7 +17,7 @@ use crate::check::program::{Extent, ReportId, StateId};
 use crate::ir::region::{Level, Region};
 use crate::ir::step::{Array, Reduced, Source};
 use crate::ir::{Facts, Outcome, Scalar};
-use crate::plan::{Skip, phases};
+use crate::plan::Skip;
 use crate::schedule::Driver;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -147,7 +147,7 @@ impl Optimizer {
             }
             for (name, data) in &tensor.arrays {
                 input_index(self.rule.program(), name, Extent::Element)?;
-                slot.check_array(&format!("the input `{name}`"), (data.shape(), data.storage()), (shape, storage))?;
+                slot.check_array(format_args!("the input `{name}`"), (data.shape(), data.storage()), (shape, storage))?;
             }
             if let Some(copy) = &tensor.copy {
                 let Some(storage) = self.host.copy else {
@@ -366,7 +366,7 @@ impl Optimizer {
             own.stores.clear();
             own.reports.fill(None);
         }
-        for phase in 0..phases(self.rule.program(), self.host.facts(false)) {
+        for phase in 0..self.phases {
             if self.skips(phase, tensors.tensors()) {
                 return true;
             }

@@ -104,7 +104,7 @@ struct Piece<'a, T> {
     len: usize,
     streams: SmallVec<[StreamAt<'a>; 12]>,
     /// The results that this piece completes, by fold.
-    outs: SmallVec<[&'a mut [T]; 4]>,
+    outs: SmallVec<[&'a mut [T]; 8]>,
 }
 
 impl<T: Erase> SweepRun<'_, T> {
@@ -128,12 +128,12 @@ impl<T: Erase> SweepRun<'_, T> {
         let piece_len = self.piece_len(len);
         // To know which results are completed here.
         self.begin(room, piece_len < len || self.exchange.is_some());
-        let mut fills: SmallVec<[Fill<'_, T>; 4]> = SmallVec::new();
+        let mut fills: SmallVec<[Fill<'_, T>; 12]> = SmallVec::new();
         let mut streams: SmallVec<[Option<StreamAt<'_>>; 12]> = SmallVec::new();
         streams.resize_with(of.len(), || None);
-        let mut outs: SmallVec<[&mut [T]; 4]> = SmallVec::new();
+        let mut outs: SmallVec<[&mut [T]; 8]> = SmallVec::new();
         outs.resize_with(folds.len(), || &mut []);
-        let mut small: SmallVec<[(Whole, &[T]); 4]> = SmallVec::new();
+        let mut small: SmallVec<[(Whole, &[T]); 12]> = SmallVec::new();
         let is_spread = |whole: Whole| of.contains(&StreamOf::Spread(whole));
         let place = |stream: StreamOf| of.iter().position(|s| *s == stream);
         let mut put = |stream: usize, buffer| streams[stream] = Some(StreamAt::Array(buffer));

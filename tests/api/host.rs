@@ -166,7 +166,7 @@ fn copies_are_of_the_type_asked_for() {
 #[test]
 fn reports_are_those_of_the_last_step() {
     let text = "hyper lr = 0.5\n\nlet size = norm(g per model)\nreport total = size\nreport of_group = sum(g per group)\n\
-                report own = max(g)\nif lr > 0 { report rate = lr }\nskip if size > 100\np -= lr * g\n";
+                report own = max(g)\nreport rate = lr\nskip if size > 100\np -= lr * g\n";
     let builder = rule(text).optimizer().group("b", "b*", |g| g.set("lr", 0.0)).unwrap();
     let builder = builder.report("own").unwrap().report("total").unwrap().report("of_group").unwrap();
     let mut opt = builder.report("rate").unwrap().build().unwrap();
@@ -177,7 +177,7 @@ fn reports_are_those_of_the_last_step() {
     assert_eq!((opt.report_of("total", "a"), opt.report("own")), (Some(5.0), None));
     assert_eq!((opt.report_of("own", "a"), opt.report_of("own", "b")), (Some(3.0), Some(4.0)));
     assert_eq!((opt.report_of("of_group", "a"), opt.report_of("of_group", "b")), (Some(3.0), Some(4.0)));
-    assert_eq!((opt.report_of("rate", "a"), opt.report_of("rate", "b")), (Some(0.5), None));
+    assert_eq!((opt.report_of("rate", "a"), opt.report_of("rate", "b")), (Some(0.5), Some(0.0)));
     assert_eq!((opt.report("none"), opt.report_of("own", "none")), (None, None));
     opt.step(&mut [Tensor::new("a", &mut a, &[300.0, 0.0])]).unwrap();
     assert_eq!((opt.last_skipped(), opt.report("total"), opt.report_of("own", "a")), (true, None, None));

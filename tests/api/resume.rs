@@ -36,11 +36,21 @@ impl Model {
         };
         let narrow: Vec<_> = (0..8).map(|i| grad(i).mapv(|x| x as f32)).collect();
         let wide: Vec<_> = (8..16).map(grad).collect();
+        let program = opt.rule().program().clone();
+        let per_element = |input: &&updraft::check::program::Input| input.extent.name() == "element";
+        for input in program.inputs.iter().filter(|input| !per_element(input)) {
+            opt.input(&input.name, 1.0 + 0.25 * k as f64).unwrap();
+        }
+        let arrays: Vec<&str> = program.inputs.iter().filter(per_element).map(|input| &*input.name).collect();
+        let (all_narrow, all_wide) = (narrow.clone(), wide.clone());
         let narrow = self.narrow.iter_mut().zip(&narrow).zip(&names);
         let wide = self.wide.iter_mut().zip(&wide).zip(&names[8..]);
         let mut tensors: Vec<Tensor> = narrow
-            .map(|((p, g), name)| Tensor::new(name, p, g))
-            .chain(wide.map(|((p, g), name)| Tensor::new(name, p, g)))
+            .zip(&all_narrow)
+            .map(|(((p, g), name), x)| arrays.iter().fold(Tensor::new(name, p, g), |t, input| t.input_array(input, x)))
+            .chain(wide.zip(&all_wide).map(|(((p, g), name), x)| {
+                arrays.iter().fold(Tensor::new(name, p, g), |tensor, input| tensor.input_array(input, x))
+            }))
             .enumerate()
             .filter(|(i, _)| takes(*i))
             .map(|(_, tensor)| tensor)
