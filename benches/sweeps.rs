@@ -25,7 +25,7 @@ fn main() -> Result<(), updraft::Error> {
     let mut contenders = Vec::new();
     for name in RULES {
         let opt = Rule::shipped(name)?.optimizer().build()?;
-        let facts = opt.facts_of(Storage::F32, 2, &[side, side]);
+        let facts = opt.facts_of(&[side, side], Storage::F32, 2);
         let plan = plan::plan(&lower(opt.rule().program(), &facts));
         let (bytes, sweeps) = (plan.bytes_per_element(), plan.sweeps().count());
         contenders.push(Contender { name, bytes, sweeps, opt, times: Vec::new() });

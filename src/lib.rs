@@ -99,8 +99,8 @@
 //!      those in denominators divide. The result is rounded once and multiplied last; the element factors keep their
 //!      tree. `lr*(m/c1)/d` is `(m/d)*(lr/c1)`, `x/s` is `x*(1/s)`. If a numerator holds no element factor, the first such
 //!      takes the whole factor: `lr/d*g` is `(lr/d)*g`.
-//!    - (b) In `a + b` and `a - b` the right operand is contracted to fma if after (a) it is an element multiplication,
-//!      else the left if it is.
+//!    - (b) In `a + b` and `a - b` of elements (or of rows and the like) the right operand is contracted to fma if after
+//!      (a) it is a multiplication of the sum's own extent, else the left if it is.
 //!
 //!    (a) may overflow or underflow where the written order does not. Nothing else changes: no reordered sums, no
 //!    approximate roots or divisions, no NaN, infinity or signed zero dropped.

@@ -28,7 +28,14 @@ fn lines(engine: Engine, warned: bool) -> Vec<String> {
         let mut warnings = Vec::new();
         for step in 0..8 {
             let (ga, gb) = ([0.1 * (step - 3) as f32; 7], [0.3 - 0.1 * f64::from(step); 5]);
-            opt.step(&mut [Tensor::new("a", &mut a, &ga), Tensor::new("b", &mut b, &gb)]).unwrap();
+            let program = opt.rule().program().clone();
+            let (arrays, scalars): (Vec<_>, Vec<_>) =
+                program.inputs.iter().partition(|input| input.extent == updraft::check::program::Extent::Element);
+            scalars.iter().for_each(|input| opt.input(&input.name, 0.75).unwrap());
+            let (ta, tb) = (Tensor::new("a", &mut a, &ga), Tensor::new("b", &mut b, &gb));
+            let ta = arrays.iter().fold(ta, |tensor, input| tensor.input_array(&input.name, &ga));
+            let tb = arrays.iter().fold(tb, |tensor, input| tensor.input_array(&input.name, &gb));
+            opt.step(&mut [ta, tb]).unwrap();
             warnings.extend(opt.warning().map(str::to_string));
         }
         assert_eq!(opt.engine(), engine);

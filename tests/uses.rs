@@ -65,7 +65,16 @@ fn stepped(mut opt: Optimizer) -> Vec<u32> {
     let mut p: Vec<f32> = (0..37).map(|i| (i as f32 * 0.37).sin()).collect();
     for t in 1..=5 {
         let g: Vec<f32> = (0..37).map(|i| ((i * t) as f32 * 0.73).cos() * 3.0).collect();
-        opt.step(&mut [Tensor::new("w", &mut p, &g)]).unwrap();
+        let program = opt.rule().program().clone();
+        let (arrays, scalars): (Vec<_>, Vec<_>) =
+            program.inputs.iter().partition(|input| input.extent == updraft::check::program::Extent::Element);
+        scalars.iter().for_each(|input| opt.input(&input.name, 0.75).unwrap());
+        // As many elements on one axis as on two: rules per row have something to do.
+        let shape = (1, 37);
+        let grad = ndarray::ArrayView2::from_shape(shape, &g).unwrap();
+        let tensor = Tensor::new("w", ndarray::ArrayViewMut2::from_shape(shape, &mut p).unwrap(), grad);
+        let tensor = arrays.iter().fold(tensor, |tensor, input| tensor.input_array(&input.name, grad));
+        opt.step(&mut [tensor]).unwrap();
     }
     p.into_iter().map(f32::to_bits).collect()
 }

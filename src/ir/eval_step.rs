@@ -13,7 +13,7 @@ use super::shape;
 use super::step::{Array, Fold, Reduced, Source, Step, StepInst, Target};
 use super::sum::{ExactSum, Lane, max_run, min_run, sum_columns, sum_run};
 use crate::check::program::{Extent, HyperId, ListRef, ReportId, StateId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The arrays of one tensor. Each holds the compute type's values, as many as the tensor has of its extent.
 #[derive(Clone, Debug, Default)]
@@ -73,35 +73,36 @@ pub fn eval_step(step: &Step, arrays: &mut Arrays, scalars: &mut Scalars) {
     eval_steps(&mut [TensorStep { step, arrays, scalars, group: 0 }], &Alone);
 }
 
-/// Runs the steps of all tensors of a model. Partial results of shards cross through `exchange`; all shards of a tensor
-/// and all tensors come in the same order everywhere. What is no shard is whole, and the same, in every process.
+/// Runs the steps of all tensors of a model, phase by phase. Partial results of shards cross through `exchange`; all
+/// shards of a tensor and all tensors come in the same order everywhere. What is no shard is whole, and the same, in
+/// every process.
+///
+/// A tensor that does not take the step gives nothing to the reductions that end the phase in which that is known, nor to
+/// later ones: what is wrong with it does not spoil the others.
 ///
 /// # Panics
 /// If an array or scalar that a step reads is missing: a test's mistake.
 pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
     let mut runs: Vec<Run> = tensors.iter().map(Run::new).collect();
     let mut known = BTreeMap::new();
-    loop {
+    let phases = tensors.iter().map(|tensor| phases(tensor.step)).max().unwrap_or(0);
+    for phase in 1..=phases {
         for (run, tensor) in runs.iter_mut().zip(&*tensors) {
             run.advance(tensor, &known, exchange);
+            if run.skips(tensor.step) {
+                run.given.clear();
+            }
         }
-        // Every tensor comes to its reductions in the order of the rule, so that all have given to the first of those that
-        // are waited for.
-        let Some(first) = runs.iter().flat_map(|run| &run.given).map(|given| given.to.0).min() else { break };
         // Of shards, which cross to other processes, and of what every process has.
         let mut partial: BTreeMap<(Reduced, usize), [Option<Partial>; 2]> = BTreeMap::new();
-        let mut groups = Vec::new();
+        let mut groups = BTreeSet::new();
         for run in &mut runs {
-            for given in run.given.extract_if(.., |given| given.to.0 == first) {
+            for given in run.given.extract_if(.., |given| given.phase == phase) {
                 // A value per group is one of the group, however many tensors it has.
-                if let Some(group) = given.of_group {
-                    if groups.contains(&group) {
-                        continue;
-                    }
-                    groups.push(group);
+                if given.of_group.is_none_or(|group| groups.insert((given.to.0, group))) {
+                    let all = &mut partial.entry(given.to).or_default()[usize::from(!given.of_shard)];
+                    all.get_or_insert_with(|| Partial::new(given.part.fold)).merge(&given.part);
                 }
-                let all = &mut partial.entry(given.to).or_default()[usize::from(!given.of_shard)];
-                all.get_or_insert_with(|| Partial::new(given.part.fold)).merge(&given.part);
             }
         }
         for (key, [shards, whole]) in partial {
@@ -118,6 +119,19 @@ pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
     }
     for (run, tensor) in runs.iter().zip(tensors) {
         run.finish(tensor);
+    }
+}
+
+/// How many phases a step has; after the last nothing is reduced to model or group.
+fn phases(step: &Step) -> u32 {
+    step.program.phases().max(if step.facts.host.skip_nonfinite { 2 } else { 1 })
+}
+
+/// In which phase the result of a reduction to model or group is known.
+fn phase(step: &Step, reduced: Reduced) -> u32 {
+    match reduced {
+        Reduced::Program(id) => step.program.reductions[id.index()].phase,
+        Reduced::Finite => 1,
     }
 }
 
@@ -172,6 +186,8 @@ impl Partial {
 /// What a tensor gives to a reduction to model or group.
 struct Given {
     to: (Reduced, usize),
+    /// The phase in which the result is known.
+    phase: u32,
     /// The group whose value it is, if it is one per group.
     of_group: Option<usize>,
     /// Whether other processes give to it too.
@@ -179,102 +195,138 @@ struct Given {
     part: Partial,
 }
 
+/// What an instruction gives: an array or a scalar; a store gives neither.
+#[derive(Default)]
+struct Result {
+    column: Column,
+    scalar: Option<Scalar>,
+}
+
 /// One tensor on the way through its step.
 struct Run {
     shape: Vec<usize>,
     /// The elements that are here.
     len: usize,
-    columns: Vec<Column>,
-    known: Vec<Option<Scalar>>,
-    /// What it has given to reductions to model and group since the last phase ended.
+    /// By index of the instruction, if it has been done.
+    results: Vec<Option<Result>>,
+    /// What it has given to reductions to model and group whose phase has not ended.
     given: Vec<Given>,
-    /// Whether it has given to the reduction that it waits for.
-    waits: bool,
+    /// The reductions that it has given to.
+    has_given: BTreeSet<Reduced>,
 }
 
 impl Run {
     fn new(tensor: &TensorStep<'_>) -> Run {
         let len = tensor.arrays.0.get(&Array::Param).map_or(0, Column::len);
         let shape = tensor.scalars.shape.clone().unwrap_or_else(|| vec![len]);
-        Run { shape, len, columns: Vec::new(), known: Vec::new(), given: Vec::new(), waits: false }
+        let mut results = Vec::new();
+        results.resize_with(tensor.step.insts.len(), || None);
+        Run { shape, len, results, given: Vec::new(), has_given: BTreeSet::new() }
     }
 
-    /// Does instructions until one needs what other tensors have not given yet.
+    fn column(&self, v: Value) -> &Column {
+        self.results[v.index()].as_ref().map(|result| &result.column).expect("operands come first")
+    }
+
+    fn scalar(&self, v: Value) -> Option<Scalar> {
+        self.results[v.index()].as_ref().and_then(|result| result.scalar)
+    }
+
+    /// Whether it is known that the step is not taken.
+    fn skips(&self, step: &Step) -> bool {
+        step.insts.iter().any(|inst| match inst {
+            StepInst::Store(Target::Skip, v) => self.scalar(*v) == Some(Scalar::Bool(true)),
+            _ => false,
+        })
+    }
+
+    /// Does all instructions that need nothing of other tensors but what is known.
     fn advance(
         &mut self,
         tensor: &TensorStep<'_>,
         reduced: &BTreeMap<(Reduced, usize), Partial>,
         exchange: &dyn Exchange,
     ) {
-        let step = tensor.step;
-        while self.columns.len() < step.insts.len() {
-            let index = self.columns.len();
-            let (extent, _) = step.values[index];
-            let mut column = Column::default();
-            let mut scalar = None;
-            match step.insts[index] {
-                StepInst::Source(Source::Counted(which)) => {
-                    let Some(partial) = reduced.get(&key(step, which, tensor.group)) else { return };
-                    scalar = Some(Scalar::F64(partial.sum.count() as f64));
-                }
-                StepInst::Source(Source::Count(of, to)) => {
-                    scalar = Some(Scalar::F64(shape::per(of, to, &self.shape) as f64));
-                }
-                StepInst::Source(Source::Shape(of)) => scalar = Some(Scalar::F64(of.of(&self.shape))),
-                StepInst::Source(source) => scalar = Some(tensor.scalars.source(source)),
-                StepInst::Load(array) => column = tensor.arrays.0[&array].clone(),
-                StepInst::Draw(id, word) => column = self.draw(tensor, id.0, word),
-                StepInst::Round(v) => {
-                    let Some(Scalar::F64(x)) = self.known[v.index()] else { panic!("%{} is no scalar", v.0) };
-                    let constant = match step.facts.storage.compute() {
-                        Type::F32 => Const::f32(x as f32),
-                        _ => Const::f64(x),
-                    };
-                    column.fill(constant, self.len_of(extent));
-                }
-                StepInst::Spread(v) => {
-                    let small = step.values[v.index()].0;
-                    column = self.spread(tensor, &self.columns[v.index()], small, extent);
-                }
-                StepInst::Reduce(fold, which, v) => {
-                    let from = step.values[v.index()].0;
-                    if !matches!(extent, Extent::Model | Extent::Group) {
-                        let (array, value) = self.reduce(tensor, (fold, v), from, extent, exchange);
-                        (column, scalar) = (array, value.map(Scalar::F64));
-                    } else if let Some(partial) = reduced.get(&key(step, which, tensor.group)) {
-                        scalar = Some(Scalar::F64(partial.value()));
-                    } else {
-                        if !std::mem::replace(&mut self.waits, true) {
-                            let part = match self.known[v.index()] {
-                                Some(Scalar::F64(x)) => Partial::of(fold, &[x]),
-                                _ => Partial::of_column(fold, &self.columns[v.index()]),
-                            };
-                            let of_group = (from == Extent::Group).then_some(tensor.group);
-                            let of_shard = from == Extent::Element && tensor.scalars.is_shard;
-                            self.given.push(Given { to: key(step, which, tensor.group), of_group, of_shard, part });
-                        }
-                        return;
-                    }
-                    self.waits = false;
-                }
-                StepInst::List(function, which, operand) => {
-                    let elements: &[f64] = match which {
-                        ListRef::Hyper(id) => tensor.scalars.lists.get(&id).map_or(&[], |list| list),
-                        ListRef::Constant(index) => &step.program.lists[index as usize],
-                    };
-                    scalar = Some(list(function, elements, operand.and_then(|v| self.known[v.index()])));
-                }
-                StepInst::Op(op) if extent.is_scalar() => {
-                    scalar = Some(apply_scalar(op, |v| self.known[v.index()].expect("a scalar operand")));
-                }
-                StepInst::Op(op) => {
-                    apply(op, self.len_of(extent), |v| &self.columns[v.index()], &mut column);
-                }
-                StepInst::Store(..) => {}
+        for (index, inst) in tensor.step.insts.iter().enumerate() {
+            let mut can_be_done = self.results[index].is_none();
+            inst.for_each_operand(|v| can_be_done &= self.results[v.index()].is_some());
+            if can_be_done {
+                self.results[index] = self.instruction(index, tensor, reduced, exchange);
             }
-            self.columns.push(column);
-            self.known.push(scalar);
         }
+    }
+
+    /// Does one instruction. `None`: it needs what other tensors have not given yet.
+    fn instruction(
+        &mut self,
+        index: usize,
+        tensor: &TensorStep<'_>,
+        reduced: &BTreeMap<(Reduced, usize), Partial>,
+        exchange: &dyn Exchange,
+    ) -> Option<Result> {
+        let step = tensor.step;
+        let (extent, _) = step.values[index];
+        let mut column = Column::default();
+        let mut scalar = None;
+        match step.insts[index] {
+            StepInst::Source(Source::Counted(which)) => {
+                let partial = reduced.get(&key(step, which, tensor.group))?;
+                scalar = Some(Scalar::F64(partial.sum.count() as f64));
+            }
+            StepInst::Source(Source::Count(of, to)) => {
+                scalar = Some(Scalar::F64(shape::per(of, to, &self.shape) as f64));
+            }
+            StepInst::Source(Source::Shape(of)) => scalar = Some(Scalar::F64(of.of(&self.shape))),
+            StepInst::Source(source) => scalar = Some(tensor.scalars.source(source)),
+            StepInst::Load(array) => column = tensor.arrays.0[&array].clone(),
+            StepInst::Draw(id, word) => column = self.draw(tensor, id.0, word),
+            StepInst::Round(v) => {
+                let Some(Scalar::F64(x)) = self.scalar(v) else { panic!("%{} is no scalar", v.0) };
+                let constant = match step.facts.storage.compute() {
+                    Type::F32 => Const::f32(x as f32),
+                    _ => Const::f64(x),
+                };
+                column.fill(constant, self.len_of(extent));
+            }
+            StepInst::Spread(v) => {
+                let small = step.values[v.index()].0;
+                column = self.spread(tensor, self.column(v), small, extent);
+            }
+            StepInst::Reduce(fold, which, v) => {
+                let from = step.values[v.index()].0;
+                if !matches!(extent, Extent::Model | Extent::Group) {
+                    let (array, value) = self.reduce(tensor, (fold, v), from, extent, exchange);
+                    (column, scalar) = (array, value.map(Scalar::F64));
+                } else if let Some(partial) = reduced.get(&key(step, which, tensor.group)) {
+                    scalar = Some(Scalar::F64(partial.value()));
+                } else {
+                    if self.has_given.insert(which) {
+                        let part = match self.scalar(v) {
+                            Some(Scalar::F64(x)) => Partial::of(fold, &[x]),
+                            _ => Partial::of_column(fold, self.column(v)),
+                        };
+                        let of_group = (which.of(&step.program) == Extent::Group).then_some(tensor.group);
+                        let (to, phase) = (key(step, which, tensor.group), phase(step, which));
+                        let of_shard = from == Extent::Element && tensor.scalars.is_shard;
+                        self.given.push(Given { to, phase, of_group, of_shard, part });
+                    }
+                    return None;
+                }
+            }
+            StepInst::List(function, which, operand) => {
+                let elements: &[f64] = match which {
+                    ListRef::Hyper(id) => tensor.scalars.lists.get(&id).map_or(&[], |list| list),
+                    ListRef::Constant(index) => &step.program.lists[index as usize],
+                };
+                scalar = Some(list(function, elements, operand.and_then(|v| self.scalar(v))));
+            }
+            StepInst::Op(op) if extent.is_scalar() => {
+                scalar = Some(apply_scalar(op, |v| self.scalar(v).expect("a scalar operand")));
+            }
+            StepInst::Op(op) => apply(op, self.len_of(extent), |v| self.column(v), &mut column),
+            StepInst::Store(..) => {}
+        }
+        Some(Result { column, scalar })
     }
 
     /// How many values of an extent are here: elements may be a shard's, all others are the whole tensor's.
@@ -323,7 +375,7 @@ impl Run {
         let first = if from == Extent::Element { tensor.scalars.first } else { 0 };
         // Shards have parts of elements; of all else each process has everything.
         let is_shard = from == Extent::Element && tensor.scalars.is_shard;
-        let mut partials = match &self.columns[v.index()] {
+        let mut partials = match self.column(v) {
             Column::F32(x) => self.partials(fold, x, first, from, to),
             Column::F64(x) => self.partials(fold, x, first, from, to),
             other => panic!("a reduction of {}", other.ty().name()),
@@ -390,15 +442,13 @@ impl Run {
             StepInst::Store(target, v) => Some((*target, *v)),
             _ => None,
         });
-        let skips =
-            |(target, v): (Target, Value)| target == Target::Skip && self.known[v.index()] == Some(Scalar::Bool(true));
-        tensor.scalars.skipped = stores.clone().any(skips);
+        tensor.scalars.skipped = self.skips(tensor.step);
         if tensor.scalars.skipped {
             return;
         }
         for (target, v) in stores {
-            match (target, self.known[v.index()]) {
-                (Target::Array(array), _) => drop(tensor.arrays.0.insert(array, self.columns[v.index()].clone())),
+            match (target, self.scalar(v)) {
+                (Target::Array(array), _) => drop(tensor.arrays.0.insert(array, self.column(v).clone())),
                 (Target::Scalar(id), Some(Scalar::F64(x))) => drop(tensor.scalars.states.insert(id, x)),
                 (Target::Report(id), Some(Scalar::F64(x))) => drop(tensor.scalars.reports.insert(id, x)),
                 _ => {}

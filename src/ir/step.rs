@@ -146,6 +146,17 @@ pub enum Reduced {
 }
 
 impl Reduced {
+    /// One operand per what. (A value may be of smaller extent than what it stands for: so many times it counts.)
+    pub fn of(self, program: &Program) -> Extent {
+        let of = |kind: &NodeKind| match (kind, self) {
+            (NodeKind::Reduce(_, args, id), Reduced::Program(own)) if *id == own => {
+                Some(args.iter().fold(Extent::Model, |all, arg| all.join(program.node(*arg).extent)))
+            }
+            _ => None,
+        };
+        program.nodes.iter().find_map(|node| of(&node.kind)).unwrap_or(Extent::Element)
+    }
+
     /// One result per what.
     pub fn to(self, program: &Program) -> Extent {
         match self {

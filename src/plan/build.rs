@@ -44,6 +44,7 @@ pub(super) fn build(step: &Step, placed: Placed) -> Plan {
         }
     }
     let reports: Vec<Value> = build.stored(|target| matches!(target, Target::Report(_)));
+    // What is stored may be what a sweep reduces: then it comes after.
     let reduces = step.insts.iter().any(|inst| matches!(inst, StepInst::Reduce(..)));
     let alone = parts.len() <= 1 && skip.is_none() && reports.is_empty() && !reduces;
     let mut end = build.region(Vec::new(), false);
@@ -218,7 +219,7 @@ impl Build<'_> {
         }
         let stage = match user {
             StepInst::Store(..) => self.last(),
-            StepInst::Reduce(..) => self.placed.first[v.index()],
+            StepInst::Reduce(..) => self.placed.folded[index],
             _ => self.placed.first[index],
         };
         if let StepInst::Load(array) = self.step.insts[v.index()] {
@@ -233,13 +234,13 @@ impl Build<'_> {
         let mut duties = Duties::default();
         for (index, inst) in self.step.insts.iter().enumerate() {
             match *inst {
-                StepInst::Store(Target::Array(array), v) if array.extent(&self.step.program) == extent => {
-                    if stage == self.last() {
-                        duties.stores.push((array, v));
-                    }
+                StepInst::Store(Target::Array(array), v)
+                    if array.extent(&self.step.program) == extent && stage == self.last() =>
+                {
+                    duties.stores.push((array, v));
                 }
                 StepInst::Reduce(fold, reduced, operand)
-                    if self.extent(operand) == extent && self.placed.first[operand.index()] == stage =>
+                    if self.extent(operand) == extent && self.placed.folded[index] == stage =>
                 {
                     let result = Value(index as u32);
                     duties.folds.push(FoldOf { fold, reduced, operand, to: self.extent(result), result });
@@ -279,18 +280,19 @@ impl Build<'_> {
     fn scalar_folds(&self, stage: usize) -> Option<(Part, Vec<Value>)> {
         let mut folds = Vec::new();
         let mut outputs = Vec::new();
-        for inst in &self.step.insts {
+        for (index, inst) in self.step.insts.iter().enumerate() {
             if let StepInst::Reduce(fold, reduced, operand) = *inst
                 && self.extent(operand).is_scalar()
-                && self.placed.first[operand.index()] == stage
+                && self.placed.folded[index] == stage
             {
-                folds.push(ScalarFold { fold, reduced, output: outputs.len(), from: self.extent(operand) });
+                let from = reduced.of(&self.step.program);
+                folds.push(ScalarFold { fold, reduced, output: outputs.len(), from });
                 outputs.push(operand);
             }
         }
         let phase = self.placed.stages[stage].0;
         let scalars = self.region(outputs.clone(), false);
-        (!folds.is_empty()).then(|| (Part { phase, scalars, folds, sweep: None }, outputs))
+        (!folds.is_empty()).then_some((Part { phase, scalars, folds, sweep: None }, outputs))
     }
 
     /// The part of one sweep and the scalars that its kernel's uniforms are, if it has anything to do.

@@ -26,6 +26,8 @@ pub(super) struct Placed {
     pub(super) stages: Vec<Stage>,
     /// The index of the stage in which each value of the step can be computed first.
     pub(super) first: Vec<usize>,
+    /// Of a reduction, the first stage in which it can be folded: smaller arrays and scalars are folded there.
+    pub(super) folded: Vec<usize>,
     /// The sweeps over elements, one per stage; those with no duties are not made.
     pub(super) sweeps: Vec<Duties>,
 }
@@ -69,9 +71,10 @@ const COMPARED: usize = 1024;
 /// Stages, and the duties of each sweep over elements.
 pub(super) fn place(step: &Step) -> Placed {
     let (stages, first) = stages(step);
-    let problem = Problem::new(step, &stages, &first);
+    let folded = folded(step, &stages, &first);
+    let problem = Problem::new(step, (&stages, &first, &folded));
     let sweeps = problem.solve();
-    Placed { stages, first, sweeps }
+    Placed { stages, first, folded, sweeps }
 }
 
 /// The stage of a reduction's result.
@@ -96,10 +99,34 @@ fn stages(step: &Step) -> (Vec<Stage>, Vec<usize>) {
     }
     let mut stages = of.clone();
     stages.push((0, 0));
+    // All tensors of a model fold in the phase that a reduction ends, whenever this one could first.
+    let ended = step.insts.iter().zip(&of).filter_map(|(inst, stage)| match inst {
+        StepInst::Reduce(_, reduced, _) if ends_phase(step, *reduced) => Some((stage.0.saturating_sub(1), 0)),
+        _ => None,
+    });
+    stages.extend(ended);
     stages.sort_unstable();
     stages.dedup();
     let first = of.iter().map(|stage| stages.binary_search(stage).unwrap_or(0)).collect();
     (stages, first)
+}
+
+/// Whether a reduction is to model or group.
+fn ends_phase(step: &Step, reduced: Reduced) -> bool {
+    matches!(reduced.to(&step.program), Extent::Model | Extent::Group)
+}
+
+/// The first stage in which each reduction can be folded.
+fn folded(step: &Step, stages: &[Stage], first: &[usize]) -> Vec<usize> {
+    let of = |(index, inst): (usize, &StepInst)| match *inst {
+        StepInst::Reduce(_, reduced, v) if ends_phase(step, reduced) => {
+            let phase = stages[first[index]].0.saturating_sub(1);
+            first[v.index()].max(stages.iter().position(|stage| stage.0 == phase).unwrap_or(0))
+        }
+        StepInst::Reduce(_, _, v) => first[v.index()],
+        _ => first[index],
+    };
+    step.insts.iter().enumerate().map(of).collect()
 }
 
 /// A duty that may be done in one of several stages.
@@ -138,7 +165,7 @@ struct Placement {
 type Cost = (u32, u32, usize);
 
 impl<'a> Problem<'a> {
-    fn new(step: &'a Step, stages: &'a [Stage], first: &'a [usize]) -> Problem<'a> {
+    fn new(step: &'a Step, (stages, first, folded): (&'a [Stage], &'a [usize], &[usize])) -> Problem<'a> {
         let is_element = |v: Value| step.values[v.index()].0 == Extent::Element;
         let elements: Vec<Value> = (0..step.insts.len())
             .map(|i| Value(i as u32))
@@ -151,7 +178,7 @@ impl<'a> Problem<'a> {
             StepInst::Store(Target::Skip, v) => Some(first[v.index()]),
             _ => None,
         });
-        let needed = needed(step, stages, first);
+        let needed = needed(step, (stages, first, folded));
         let mut choices = Vec::new();
         for (i, inst) in step.insts.iter().enumerate() {
             let (range, value, what) = match *inst {
@@ -169,7 +196,7 @@ impl<'a> Problem<'a> {
                         }
                         _ => needed[i].saturating_sub(1).min(last),
                     };
-                    ((first[operand.index()], latest.max(first[operand.index()])), operand, what)
+                    ((folded[i], latest.max(folded[i])), operand, what)
                 }
                 _ => continue,
             };
@@ -370,16 +397,17 @@ impl Duties {
 
 /// For each value the first stage in which something needs it that is not free to choose; one past the last, if nothing
 /// does.
-fn needed(step: &Step, stages: &[Stage], first: &[usize]) -> Vec<usize> {
+fn needed(step: &Step, (stages, first, folded): (&[Stage], &[usize], &[usize])) -> Vec<usize> {
     let mut needed = vec![stages.len(); step.insts.len()];
     for (index, inst) in step.insts.iter().enumerate().rev() {
         let by = match inst {
             // What the last scalar code stores or reports.
             StepInst::Store(Target::Scalar(_) | Target::Report(_), _) => stages.len(),
             StepInst::Store(_, v) => first[v.index()],
+            // Scalars and smaller arrays are folded at once.
+            StepInst::Reduce(..) => folded[index],
             // A sweep over a small array, or over elements, computes it as early as it can.
             _ if !step.values[index].0.is_scalar() => first[index],
-            StepInst::Reduce(..) => first[index],
             _ => needed[index],
         };
         inst.for_each_operand(|v| needed[v.index()] = needed[v.index()].min(by));

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test crate uses a part")]
 
 pub mod kernel;
+pub mod reductions;
 
 /// A small random number generator (SplitMix64) that gives the same numbers everywhere.
 pub struct Random(u64);

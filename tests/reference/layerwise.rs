@@ -1,5 +1,7 @@
 //! Rules whose rate comes from norms: lars, lamb, novograd, fromage, adagrad_norm and adagrad_rowwise.
 
+#![allow(clippy::needless_range_loop, reason = "a formula over several arrays reads best by index")]
+
 use super::model::Model;
 use super::sums::{Per, mean, mean_per, norm, squares, sum, sum_model};
 use super::{Real, power};

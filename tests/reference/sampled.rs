@@ -1,5 +1,7 @@
 //! Rules that draw or that average what they walk through: sgld, schedule_free_sgd and schedule_free_adamw.
 
+#![allow(clippy::needless_range_loop, reason = "a formula over several arrays reads best by index")]
+
 use super::model::{Model, Tensor};
 use super::{Real, power};
 

@@ -2,19 +2,24 @@
 
 use super::product::Lowered;
 use super::{Lowering, Outcome};
-use crate::check::program::{BinaryOp, DrawFn, DrawId, ExprId, Extent, Function, NodeKind, ReduceFn, ReductionId};
+use crate::check::program::{
+    BinaryOp, ConditionId, DrawFn, DrawId, ExprId, Extent, Function, NodeKind, ReduceFn, ReductionId,
+};
 use crate::ir::functions;
 use crate::ir::op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};
 use crate::ir::step::{Array, Fold, Math, Reduced, Source, StepInst};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Lowering<'_> {
     /// Lowers an expression that is a source expression of its own.
     pub(super) fn expression(&mut self, root: ExprId) -> Value {
         let mut lowered = BTreeMap::<ExprId, Lowered>::new();
-        for id in self.program.postorder(root) {
+        for id in self.reached(root) {
             let node = self.program.node(id);
-            let value = self.node(&node.kind, &lowered);
+            let value = match self.arm(id) {
+                Some(arm) => Lowered::Value(self.finish(lowered[&arm].clone())),
+                None => self.node(&node.kind, &lowered),
+            };
             if node.extent.needs_axes() {
                 self.needs_axes.get_or_insert((node.extent, node.span));
             }
@@ -29,6 +34,37 @@ impl Lowering<'_> {
             Some(value) => self.finish(value),
             None => self.constant(f64::NAN),
         }
+    }
+
+    /// The expressions that `root` is made of, operands first, but for the arms that are not taken: what is in them is not
+    /// asked of a tensor.
+    fn reached(&self, root: ExprId) -> BTreeSet<ExprId> {
+        let mut reached = BTreeSet::from([root]);
+        let mut pending = vec![root];
+        while let Some(id) = pending.pop() {
+            let mut reach = |id: ExprId| {
+                if reached.insert(id) {
+                    pending.push(id);
+                }
+            };
+            match self.arm(id) {
+                Some(arm) => reach(arm),
+                None => self.program.node(id).kind.for_each_operand(reach),
+            }
+        }
+        reached
+    }
+
+    /// The arm that an `if` takes, where a fact says which.
+    fn arm(&self, id: ExprId) -> Option<ExprId> {
+        let NodeKind::If(cond, then, otherwise) = self.program.node(id).kind else { return None };
+        let NodeKind::Outcome(condition) = self.program.node(cond).kind else { return None };
+        Some(if self.is_taken(condition) { then } else { otherwise })
+    }
+
+    /// Whether a condition that selects the plan holds.
+    fn is_taken(&self, id: ConditionId) -> bool {
+        self.outcomes.and_then(|outcomes| outcomes.get(id.index())) == Some(&Outcome::True)
     }
 
     fn node(&mut self, kind: &NodeKind, lowered: &BTreeMap<ExprId, Lowered>) -> Lowered {
@@ -64,10 +100,7 @@ impl Lowering<'_> {
             }
             NodeKind::Read(var) => self.read(*var),
             NodeKind::Old(var) => self.before(*var),
-            NodeKind::Outcome(id) => {
-                let taken = self.outcomes.and_then(|outcomes| outcomes.get(id.index())) == Some(&Outcome::True);
-                self.op(Op::Const(Const::Bool(taken)))
-            }
+            NodeKind::Outcome(id) => self.op(Op::Const(Const::Bool(self.is_taken(*id)))),
             NodeKind::Own(a) => self.finish(of(a)),
             NodeKind::Neg(a) => {
                 let a = self.finish(of(a));

@@ -159,8 +159,8 @@ impl<'a> Lowering<'a> {
 
     fn assign(&mut self, stmt: &Stmt, var: Var, value: ExprId) {
         let extent = self.program.var_extent(var);
+        self.conditions_in(value);
         if self.outcomes.is_none() && !extent.is_scalar() {
-            self.conditions_in(value);
             return;
         }
         self.statements.push((self.insts.len(), statement_text(self.program, stmt)));
@@ -170,6 +170,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn skip_if(&mut self, stmt: &Stmt, cond: ExprId) {
+        self.conditions_in(cond);
         self.statements.push((self.insts.len(), statement_text(self.program, stmt)));
         let cond = self.expression(cond);
         let cond = self.around.clone().into_iter().fold(cond, |cond, around| self.logic(BinaryOp::And, around, cond));
@@ -185,6 +186,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn report(&mut self, stmt: &Stmt, id: ReportId, value: ExprId) {
+        self.conditions_in(value);
         if self.wanted.contains(&id) {
             self.statements.push((self.insts.len(), statement_text(self.program, stmt)));
             let value = self.expression(value);
@@ -192,8 +194,12 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Computes the plan conditions that an expression of elements depends on.
+    /// Computes the plan conditions that an expression over arrays depends on, if they are what is wanted. (A scalar may
+    /// be the reduction of such an expression.)
     fn conditions_in(&mut self, root: ExprId) {
+        if self.outcomes.is_some() {
+            return;
+        }
         for id in self.program.postorder(root) {
             if let NodeKind::Outcome(condition) = self.program.node(id).kind {
                 self.condition(condition);
@@ -220,7 +226,10 @@ impl<'a> Lowering<'a> {
                 self.statements(then);
                 return self.statements(otherwise);
             }
-            (IfKind::Select(cond), _) => self.expression(cond),
+            (IfKind::Select(cond), _) => {
+                self.conditions_in(cond);
+                self.expression(cond)
+            }
         };
         if let Some(taken) = self.known(cond) {
             return self.statements(if taken { then } else { otherwise });

@@ -193,34 +193,52 @@ impl Lowering<'_> {
         Some(factor)
     }
 
-    /// Rule 5b: `a + b` and `a - b`, contracted to fma if the right operand is an element multiplication, else if the
-    /// left is.
+    /// Rule 5b: `a + b` and `a - b`, contracted to fma if the right operand is a multiplication of the sum's own extent,
+    /// else if the left is.
     pub(super) fn contract(&mut self, op: BinaryOp, a: Lowered, b: Lowered) -> Value {
         let subtract = op == BinaryOp::Sub;
         let b = match b {
             Lowered::Product(product) => match self.root(product) {
-                Root::Mul(x, y) => {
+                Root::Mul(x, y) if self.extent(&a).fits_in(self.join(&[x, y])) => {
                     let a = self.finish(a);
                     let a = self.raise(a, self.join(&[x, y]));
                     let (x, y) = if subtract { self.negate_product(x, y) } else { (x, y) };
                     return self.op(Op::Fma(x, y, a));
                 }
-                Root::Value(v) => v,
+                root => self.root_value(root),
             },
             Lowered::Value(v) => v,
         };
         let a = match a {
             Lowered::Product(product) => match self.root(product) {
-                Root::Mul(x, y) => {
+                Root::Mul(x, y) if self.join(&[b]).fits_in(self.join(&[x, y])) => {
                     let extent = self.join(&[x, y]);
                     let b = if subtract { self.negate(b, extent) } else { self.raise(b, extent) };
                     return self.op(Op::Fma(x, y, b));
                 }
-                Root::Value(v) => v,
+                root => self.root_value(root),
             },
             Lowered::Value(v) => v,
         };
         self.arithmetic(if subtract { Binary::Sub } else { Binary::Add }, a, b)
+    }
+
+    /// Of which extent it will be.
+    fn extent(&self, lowered: &Lowered) -> Extent {
+        let Product { scalars, elements } = match lowered {
+            Lowered::Value(v) => return self.join(&[*v]),
+            Lowered::Product(product) => product,
+        };
+        let scalars = scalars.iter().fold(Extent::Model, |all, (_, v)| all.join(self.join(&[*v])));
+        scalars.join(match elements {
+            Elements::Empty => Extent::Model,
+            Elements::Value(v) => self.join(&[*v]),
+            Elements::Mul(a, b) => self.join(&[*a, *b]),
+            Elements::Numerator(path) => path.iter().fold(Extent::Model, |all, outward| {
+                let (Outward::Times(v) | Outward::TimedBy(v) | Outward::Over(v)) = *outward;
+                all.join(self.join(&[v]))
+            }),
+        })
     }
 
     /// Factors of `-(x*y)`: the sign goes to a scalar where there is one, so that it is changed once a step.

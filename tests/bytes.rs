@@ -1,0 +1,71 @@
+//! The bytes per element that shipped rules move, as an expert's hand-written sweeps would.
+
+use std::collections::BTreeMap;
+use updraft::check::program::Extent;
+use updraft::ir::region::{Level, outcomes};
+use updraft::ir::step::Source;
+use updraft::ir::{Scalar, lower, lower_conditions};
+use updraft::plan::{Plan, plan};
+use updraft::{Facts, HyperValue, Math, Outcome, Rule, Storage};
+
+/// The plan of a shipped rule for a tensor of this shape, in its thousandth step, with states that are 0.
+fn plan_of(name: &str, set: &[(&str, HyperValue)], shape: &[usize]) -> Plan {
+    let rule = Rule::shipped(name).unwrap();
+    let program = rule.program();
+    let set: BTreeMap<&str, &HyperValue> = set.iter().map(|(name, value)| (*name, value)).collect();
+    let hypers: Vec<HyperValue> = rule
+        .hypers()
+        .map(|hyper| set.get(hyper.name).map_or_else(|| hyper.default.clone(), |x| (*x).clone()))
+        .collect();
+    let source = |source: Source| match source {
+        Source::Hyper(id) => Scalar::F64(hypers[id.index()].as_f64().unwrap()),
+        Source::Flag(id) => Scalar::Bool(hypers[id.index()].as_bool().unwrap()),
+        Source::Mode(_, mode) => Scalar::Bool(mode == 0),
+        Source::Shape(of) => Scalar::F64(of.of(shape)),
+        Source::T => Scalar::F64(1000.0),
+        Source::Given(_) => Scalar::Bool(true),
+        _ => Scalar::F64(0.0),
+    };
+    let conditions = lower_conditions(program, Storage::F32);
+    let (mut registers, mut found): (Vec<Scalar>, Vec<Outcome>) = (Vec::new(), Vec::new());
+    conditions.run((Level::Model, Level::Tensor), &mut registers, source, |_, _| ());
+    outcomes(program, &conditions, &registers, &mut found);
+    plan(&lower(program, &Facts::new(Storage::F32, Math::Fast, found)))
+}
+
+fn bytes(name: &str, set: &[(&str, HyperValue)]) -> usize {
+    plan_of(name, set, &[64, 64]).bytes_per_element()
+}
+
+#[test]
+fn rules_of_one_sweep_touch_each_array_once() {
+    assert_eq!(bytes("sgd", &[]), 12);
+    assert_eq!(bytes("sgd", &[("momentum", 0.9.into())]), 20);
+    assert_eq!(bytes("adam", &[]), 28);
+    assert_eq!(bytes("adamw", &[]), 28);
+    assert_eq!(bytes("amsgrad", &[]), 36);
+}
+
+#[test]
+fn lamb_reads_what_it_needs_twice_and_no_more() {
+    let plan = plan_of("lamb", &[], &[64, 64]);
+    assert!(plan.bytes_per_element() <= 40, "{plan}");
+    // The trust ratio belongs to the tensor: nothing waits for other tensors.
+    assert_eq!(plan.sweeps().count(), 2, "{plan}");
+}
+
+/// The norm of the gradients, 4, and then AdamW.
+#[test]
+fn clipping_by_the_norm_of_all_gradients_reads_them_once_more() {
+    assert_eq!(bytes("clip_adamw", &[]), 32);
+}
+
+/// The gradient three times (its squares, the size of the update, the update) and the parameter; beside elements there are
+/// vectors only.
+#[test]
+fn adafactor_moves_no_second_moment() {
+    let plan = plan_of("adafactor", &[], &[64, 64]);
+    assert_eq!(plan.bytes_per_element(), 24, "{plan}");
+    let mut small = plan.sweeps().filter(|sweep| sweep.over != Extent::Element);
+    assert!(small.all(|sweep| matches!(sweep.over, Extent::Row | Extent::Col | Extent::Matrix)), "{plan}");
+}

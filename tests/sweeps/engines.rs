@@ -1,0 +1,240 @@
+//! The engines, held to the oracle after every step.
+
+use crate::generate::Random;
+use crate::oracle::{Oracle, OracleTensor, Place};
+use ndarray::{ArrayViewD, ArrayViewMutD};
+use updraft::check::program::{Extent, ReportId, StateId};
+use updraft::codegen::Lanes;
+use updraft::ir::Column;
+use updraft::{Engine, Math, Optimizer, Rule, StateValues, Storage, Tensor};
+
+/// The hypers of each group that are no defaults: the rest has none.
+const GROUPS: [&[(&str, f64)]; 2] = [&[], &[("a", -0.6), ("d", 1.25)]];
+
+/// What lies around each tensor.
+const CANARY: f64 = -77.25;
+
+/// How likely values are that are no ordinary numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Values {
+    /// Never: a NaN would soon be all that is left to compare.
+    Tame,
+    /// Zeros of both signs, and equal values.
+    Few,
+    /// NaN, infinities, denormals, huge values.
+    Wild,
+}
+
+fn value(values: Values, random: &mut Random) -> f64 {
+    const WILD: [f64; 10] = [0.0, -0.0, 1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-40, 5e-324, 3e38, -1.7e308];
+    match values {
+        Values::Few => random.pick(&[0.0, -0.0, 1.0, -1.0, 0.5, 2.0]),
+        Values::Wild if random.once_in(16) => random.pick(&WILD),
+        _ => (random.bits() >> 11) as f64 / (1u64 << 50) as f64 - 4.0,
+    }
+}
+
+fn column(storage: Storage, len: usize, values: Values, random: &mut Random) -> Column {
+    let numbers = (0..len).map(|_| value(values, random));
+    match storage {
+        Storage::F32 => Column::F32(numbers.map(|x| x as f32).collect()),
+        Storage::F64 => Column::F64(numbers.collect()),
+    }
+}
+
+/// The bits of each value, all NaNs alike.
+fn bits(column: &Column) -> Vec<u64> {
+    match column {
+        Column::F32(x) => x.iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits().into() }).collect(),
+        Column::F64(x) => x.iter().map(|x| scalar_bits(*x)).collect(),
+        other => panic!("a column of {}", other.ty().name()),
+    }
+}
+
+fn scalar_bits(x: f64) -> u64 {
+    if x.is_nan() { u64::MAX } else { x.to_bits() }
+}
+
+/// A part of a column.
+fn part(column: &Column, range: std::ops::Range<usize>) -> Column {
+    match column {
+        Column::F32(x) => Column::F32(x[range].to_vec()),
+        Column::F64(x) => Column::F64(x[range].to_vec()),
+        other => panic!("a column of {}", other.ty().name()),
+    }
+}
+
+/// An engine with parameters of its own, each between canaries.
+struct Subject {
+    name: &'static str,
+    opt: Optimizer,
+    buffers: Vec<Column>,
+}
+
+impl Subject {
+    fn all(rule: &Rule, math: Math, seed: u64, tensors: &[(Place, Column)]) -> Result<Vec<Subject>, String> {
+        let builder = || -> Result<updraft::OptimizerBuilder, updraft::Error> {
+            let mut builder = rule.optimizer().math(math).seed(seed);
+            for report in &rule.program().reports {
+                builder = builder.report(&report.name)?;
+            }
+            builder.group("own", "own.*", |mut group| {
+                for (name, x) in GROUPS[1] {
+                    group = group.set(name, *x)?;
+                }
+                Ok(group)
+            })
+        };
+        let mut all = Vec::new();
+        for (name, engine, lanes) in [
+            ("the evaluator of kernels", Engine::Eval, Lanes::One),
+            ("one-lane code", Engine::Jit, Lanes::One),
+            ("SIMD code", Engine::Jit, Lanes::Simd),
+        ] {
+            let build = || builder()?.engine(engine).lanes(lanes).build();
+            let opt = build().map_err(|e: updraft::Error| e.to_string())?;
+            all.push(Subject { name, opt, buffers: tensors.iter().map(lay).collect() });
+        }
+        Ok(all)
+    }
+
+    fn step(&mut self, places: &[Place], grads: &[Option<Column>]) -> Result<(), String> {
+        let mut tensors = Vec::new();
+        for ((place, grad), buffer) in places.iter().zip(grads).zip(&mut self.buffers) {
+            let Some(grad) = grad else { continue };
+            let (shape, range) = (&place.shape[..], place.offset..place.offset + place.len());
+            tensors.push(match (buffer, grad) {
+                (Column::F32(p), Column::F32(g)) => tensor(&place.name, shape, &mut p[range], g),
+                (Column::F64(p), Column::F64(g)) => tensor(&place.name, shape, &mut p[range], g),
+                _ => unreachable!("parameter and gradient are of one type"),
+            });
+        }
+        self.opt.step(&mut tensors).map_err(|e| e.to_string())?;
+        self.opt.warning().map_or(Ok(()), |warning| Err(warning.to_string()))
+    }
+}
+
+fn tensor<'a, T: updraft::runtime::Element>(name: &'a str, shape: &[usize], p: &'a mut [T], g: &'a [T]) -> Tensor<'a> {
+    let (p, g) = (ArrayViewMutD::from_shape(shape, p).unwrap(), ArrayViewD::from_shape(shape, g).unwrap());
+    Tensor::new(name, p, g)
+}
+
+/// A parameter between canaries.
+fn lay((place, param): &(Place, Column)) -> Column {
+    fn between<T: Copy>(values: &[T], canary: T, offset: usize) -> Vec<T> {
+        let mut buffer = vec![canary; offset];
+        buffer.extend_from_slice(values);
+        buffer.extend([canary; 5]);
+        buffer
+    }
+    match param {
+        Column::F32(x) => Column::F32(between(x, CANARY as f32, place.offset)),
+        Column::F64(x) => Column::F64(between(x, CANARY, place.offset)),
+        other => panic!("a column of {}", other.ty().name()),
+    }
+}
+
+/// Runs `steps` steps of every engine against the oracle.
+pub fn compare(rule: &Rule, math: Math, places: &[Place], steps: u64, random: &mut Random) -> Result<(), String> {
+    let values = random.pick(&[Values::Tame, Values::Tame, Values::Tame, Values::Few, Values::Wild]);
+    let mut fill = |place: &Place| column(place.storage, place.len(), values, random);
+    let tensors: Vec<(Place, Column)> = places.iter().map(|place| (place.clone(), fill(place))).collect();
+    let grads: Vec<Vec<Option<Column>>> = (0..steps)
+        .map(|k| {
+            // In the second step every other tensor is missing, so that `t` differs from then on.
+            places.iter().enumerate().map(|(i, place)| (k != 1 || i % 2 == 0).then(|| fill(place))).collect()
+        })
+        .collect();
+    let seed = 7;
+    let mut oracle = Oracle::new(rule, math, seed, &GROUPS, &tensors);
+    let mut subjects = Subject::all(rule, math, seed, &tensors)?;
+    for (k, grads) in grads.iter().enumerate() {
+        oracle.step(grads);
+        for subject in &mut subjects {
+            subject
+                .step(places, grads)
+                .and_then(|()| agree(rule, &oracle, subject, grads))
+                .map_err(|e| format!("{}, step {}: {e}", subject.name, k + 1))?;
+        }
+    }
+    Ok(())
+}
+
+/// Parameters, states, steps, reports, whether the step was taken, and canaries.
+fn agree(rule: &Rule, oracle: &Oracle, subject: &Subject, grads: &[Option<Column>]) -> Result<(), String> {
+    let opt = &subject.opt;
+    let given: Vec<&OracleTensor> =
+        oracle.tensors.iter().zip(grads).filter(|(_, grad)| grad.is_some()).map(|(tensor, _)| tensor).collect();
+    if opt.last_skipped() != (!given.is_empty() && given.iter().all(|tensor| tensor.skipped)) {
+        return Err(format!("the step was skipped: {}", opt.last_skipped()));
+    }
+    for (index, tensor) in oracle.tensors.iter().enumerate() {
+        let place = &tensor.place;
+        let of = |what: &str| format!("{what} of {} {:?}", place.name, place.shape);
+        let buffer = &subject.buffers[index];
+        let end = place.offset + place.len();
+        same(&of("p"), &tensor.param, &part(buffer, place.offset..end))?;
+        let around = [part(buffer, 0..place.offset), part(buffer, end..buffer.len())];
+        if around.iter().flat_map(bits).any(|x| x != CANARY.to_bits() && x != u64::from((CANARY as f32).to_bits())) {
+            return Err(format!("memory outside of {} was written", of("p")));
+        }
+        if opt.steps(&place.name) != tensor.t {
+            return Err(format!("{} are {}, not {}", of("the steps"), opt.steps(&place.name), tensor.t));
+        }
+        for (id, state) in rule.program().states.iter().enumerate() {
+            let what = of(&state.name);
+            let (id, actual) = (StateId(id as u32), opt.state(&place.name, &state.name));
+            if state.extent.is_scalar() {
+                match (oracle.scalar(index, id), actual) {
+                    (Some(expected), Some(StateValues::Scalar(x))) if scalar_bits(x) == scalar_bits(expected) => {}
+                    (None, None) => {}
+                    // What no tensor has touched that has taken a step is not there, whoever asks.
+                    (None, Some(_)) if tensor.t == 0 => {}
+                    (expected, actual) => return Err(format!("{what} is {actual:?}, not {expected:?}")),
+                }
+                continue;
+            }
+            match (tensor.arrays.get(&id), actual) {
+                (Some(expected), Some(StateValues::F32(x))) => same(&what, expected, &Column::F32(x.to_vec()))?,
+                (Some(expected), Some(StateValues::F64(x))) => same(&what, expected, &Column::F64(x.to_vec()))?,
+                (None, None) => {}
+                (expected, actual) => return Err(format!("{what} is {actual:?}, not {expected:?}")),
+            }
+        }
+        if grads[index].is_some() {
+            reports(rule, tensor, opt)?;
+        }
+    }
+    Ok(())
+}
+
+fn reports(rule: &Rule, tensor: &OracleTensor, opt: &Optimizer) -> Result<(), String> {
+    for (id, report) in rule.program().reports.iter().enumerate() {
+        let expected = tensor.reports.get(&ReportId(id as u32)).copied();
+        let actual = opt.report_of(&report.name, &tensor.place.name);
+        // One of a group or the model is there if any of its tensors has taken the step.
+        let is_shared = report.extent != Extent::Tensor;
+        match (expected.map(scalar_bits), actual.map(scalar_bits)) {
+            (expected, actual) if expected == actual => {}
+            (None, Some(_)) if is_shared => {}
+            _ => return Err(format!("{} of {} is {actual:?}, not {expected:?}", report.name, tensor.place.name)),
+        }
+    }
+    Ok(())
+}
+
+fn same(what: &str, expected: &Column, actual: &Column) -> Result<(), String> {
+    if expected.len() != actual.len() || expected.ty() != actual.ty() {
+        return Err(format!("{what} has {} elements, not {}", actual.len(), expected.len()));
+    }
+    let differs = bits(expected).iter().zip(bits(actual)).position(|(e, a)| *e != a);
+    let show = |column: &Column, i: usize| match column {
+        Column::F32(x) => format!("{:?}", x[i]),
+        Column::F64(x) => format!("{:?}", x[i]),
+        other => format!("{other:?}"),
+    };
+    match differs {
+        Some(i) => Err(format!("{what}[{i}] is {}, not {}", show(actual, i), show(expected, i))),
+        None => Ok(()),
+    }
+}
