@@ -305,6 +305,17 @@ if t > late { p -= lr * g } else { p += lr * g }
     }
 
     #[test]
+    fn shapes_decide() {
+        let text = "optimizer shaped\n\nif rank >= 2 and cols > 64 { p -= mean(g per row) } else { p -= g }\n";
+        let rule = Rule::parse("shaped", text).unwrap();
+        let holds = |shape: Vec<usize>| {
+            let options = EmitOptions { shape, ..EmitOptions::default() };
+            emit(&rule, Stage::Plan, &options).unwrap().starts_with("# rank >= 2 and cols > 64: true\n")
+        };
+        assert!(holds(vec![2, 65]) && !holds(vec![65, 2]) && !holds(vec![65]) && !holds(vec![]));
+    }
+
+    #[test]
     fn kernels_parse_back() {
         let text = switch(Stage::Kernel, &EmitOptions::default());
         let kernel = crate::ir::parse_kernel(&text).unwrap();

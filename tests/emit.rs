@@ -119,6 +119,19 @@ fn plans_move_the_fewest_bytes() {
         ("ftrl", vec![], 28),
         ("adan", vec![], 44),
         ("ademamix", vec![], 36),
+        // Two sweeps: what is reduced over is read once more.
+        ("clip_adamw", vec![], 32),
+        ("adagrad_norm", vec![], 16),
+        ("adagrad_rowwise", vec![], 16),
+        ("adam_mini", vec![], 24),
+        ("novograd", vec![], 24),
+        ("lars", vec![], 28),
+        // The direction is kept, or computed again from both moments: as many bytes either way.
+        ("lamb", vec![], 40),
+        ("momo", vec![], 28),
+        // Rows and columns cost nothing per element.
+        ("sm3", vec![], 20),
+        ("adafactor", vec![], 24),
     ] {
         let rule = Rule::shipped(name).unwrap();
         let set = set.into_iter().map(|(hyper, x): (&str, f64)| (hyper.to_string(), x.into())).collect();

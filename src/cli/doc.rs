@@ -38,7 +38,8 @@ fn page(rule: &Rule) -> Result<String, Failure> {
         // The statements come after the declarations, which have no blank line among them.
         let whole = print_program(program);
         let statements = whole.split_once("\n\n").map_or("", |(_, statements)| statements);
-        text += &format!("\nWith what it uses in place, this is\n\n{}", indented(statements));
+        let brackets = if statements.contains('[') { " ([ ] hold what is an expression of its own)" } else { "" };
+        text += &format!("\nWith what it uses in place, this is{brackets}\n\n{}", indented(statements));
     }
     if !program.hypers.is_empty() {
         let mut rows = vec![["hyper", "default", "values", ""].map(String::from).to_vec()];

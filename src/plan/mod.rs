@@ -206,11 +206,13 @@ impl fmt::Display for Plan {
                 writeln!(f, "{when} {}", reduced.text(&self.program))?;
             }
         }
-        if !self.end.is_empty() || self.skip.as_ref().is_some_and(|skip| skip.before == self.parts.len()) {
+        let is_last = |skip: &Skip| skip.before == self.parts.len();
+        if !self.end.is_empty() || self.skip.as_ref().is_some_and(is_last) {
             f.write_str(gap)?;
         }
-        self.skip_text(f, |skip| skip.before == self.parts.len())?;
+        self.skip_text(f, is_last)?;
         scalars_text(f, &self.end)?;
+        let gap = if self.end.is_empty() && self.skip.as_ref().is_some_and(is_last) { "" } else { gap };
         writeln!(f, "{gap}{} bytes per element in all", self.bytes_per_element())
     }
 }
@@ -246,7 +248,7 @@ impl Plan {
             None => Ok(()),
             Some(skip) => {
                 scalars_text(f, &skip.scalars)?;
-                writeln!(f, "skip the {} if %{}", skip.extent.name(), skip.scalars.outputs[0].0)
+                writeln!(f, "skip the {} if %{}\n", skip.extent.name(), skip.scalars.outputs[0].0)
             }
         }
     }
