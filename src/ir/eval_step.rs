@@ -122,9 +122,15 @@ pub fn eval_steps(tensors: &mut [TensorStep<'_>], exchange: &dyn Exchange) {
     }
 }
 
-/// How many phases a step has; after the last nothing is reduced to model or group.
+/// How many phases a step has: one more than its reductions to model and group end.
 fn phases(step: &Step) -> u32 {
-    step.program.phases().max(if step.facts.host.skip_nonfinite { 2 } else { 1 })
+    let ended = step.insts.iter().zip(&step.values).filter_map(|(inst, (extent, _))| match inst {
+        StepInst::Reduce(_, reduced, _) if matches!(extent, Extent::Model | Extent::Group) => {
+            Some(phase(step, *reduced))
+        }
+        _ => None,
+    });
+    ended.max().unwrap_or(0) + 1
 }
 
 /// In which phase the result of a reduction to model or group is known.

@@ -116,12 +116,19 @@ fn ends_phase(step: &Step, reduced: Reduced) -> bool {
     matches!(reduced.to(&step.program), Extent::Model | Extent::Group)
 }
 
-/// The first stage in which each reduction can be folded.
+/// The first stage in which each reduction can be folded. A tensor that does not take the step gives nothing to the
+/// model from the phase on in which that is known, so within that phase it has to be known first.
 fn folded(step: &Step, stages: &[Stage], first: &[usize]) -> Vec<usize> {
+    let taken = step.insts.iter().find_map(|inst| match inst {
+        StepInst::Store(Target::Skip, v) => Some(first[v.index()]),
+        _ => None,
+    });
     let of = |(index, inst): (usize, &StepInst)| match *inst {
         StepInst::Reduce(_, reduced, v) if ends_phase(step, reduced) => {
             let phase = stages[first[index]].0.saturating_sub(1);
-            first[v.index()].max(stages.iter().position(|stage| stage.0 == phase).unwrap_or(0))
+            let begins = stages.iter().position(|stage| stage.0 == phase).unwrap_or(0);
+            let known = taken.filter(|taken| stages[*taken].0 == phase).unwrap_or(0);
+            first[v.index()].max(begins).max(known)
         }
         StepInst::Reduce(_, _, v) => first[v.index()],
         _ => first[index],

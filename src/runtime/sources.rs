@@ -4,7 +4,7 @@ use super::error::Error;
 use super::hyper::{HyperValue, Hypers};
 use super::rule::Rule;
 use super::scopes::{Group, Own, Scope, Slot};
-use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, Program, ReportId, StateId};
+use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, NodeKind, Program, ReportId, StateId};
 use crate::ir::region::Outside;
 use crate::ir::shape;
 use crate::ir::step::{Host, Reduced, Source};
@@ -162,8 +162,14 @@ impl Sources<'_> {
     }
 
     /// The first value of a scalar state that reduces nothing: it depends on hypers and on the parameter's type and shape.
+    /// One that reduces the parameters is not known here; whoever asks for it before it has been put in place learns
+    /// that by a NaN.
     pub(super) fn first_value(&self, id: StateId) -> f64 {
         let program = self.rule.program();
+        let parts = program.postorder(program.states[id.index()].init);
+        if parts.into_iter().any(|part| matches!(program.node(part).kind, NodeKind::Reduce(..))) {
+            return f64::NAN;
+        }
         let facts = Facts::new(self.slot.storage, crate::ir::Math::Strict, Vec::new());
         let mut scalars = scalars_of(program, self.hypers, &self.slot.shape);
         eval_step(&lower_init(program, id, &facts), &mut Arrays::default(), &mut scalars);

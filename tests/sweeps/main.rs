@@ -115,7 +115,7 @@ fn is_open(rule: &Rule) -> bool {
 
 fn generated(cases: u32, salt: u64, math: Math) {
     for_rules(cases, salt, |rule, axes, values| {
-        if is_open(rule) {
+        if std::env::var("OPEN").is_err() && is_open(rule) {
             return Ok(());
         }
         let mut random = Random::new(values);
@@ -204,7 +204,6 @@ fn the_generator_reaches_every_form() {
         "across(",
         "along(",
         "(numel per ",
-        "(t per model)",
         "(sr per matrix)",
         "(sc per matrix)",
         "(su)",
@@ -228,28 +227,5 @@ fn the_generator_reaches_every_form() {
         // Of two reductions one within the other the inner one ends with ` per E)`; then the outer one says its own.
         let form = form.replace("per row per ", "per row) per ");
         assert!(seen.contains(&form), "no generated rule has `{form}`");
-    }
-}
-
-/// TEMPORARY
-#[test]
-fn one() {
-    let text = std::fs::read_to_string("/tmp/scratch/rule.opt").unwrap();
-    let rule = Rule::parse("generated", &text).map_err(|e| e.to_string()).unwrap();
-    let seed: u64 = std::env::var("VALUES").unwrap().parse().unwrap();
-    let axes = match std::env::var("AXES").unwrap().as_str() {
-        "Two" => Axes::Two,
-        _ => Axes::Any,
-    };
-    let math = if std::env::var("FAST").is_ok() { Math::Fast } else { Math::Strict };
-    let mut random = Random::new(seed);
-    let places = places(axes, &mut random);
-    println!("{places:?}");
-    for shape in [&[7][..], &[3, 5]] {
-        let step = plans::step_of(&rule, Storage::F32, math, shape);
-        println!("{shape:?}\n{step}\n{}", updraft::plan::plan(&step));
-    }
-    if let Err(e) = compare(&rule, math, &places, 3, &mut random) {
-        panic!("{e}");
     }
 }
