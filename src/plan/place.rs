@@ -216,11 +216,13 @@ impl<'a> Problem<'a> {
     fn solve(&self) -> Vec<Duties> {
         // What nobody reads again but as it was is stored last.
         let is_last = |choice: &Choice| matches!(choice.what, What::Store(Array::Grad | Array::Copy | Array::View));
+        let is_store = |choice: &Choice| matches!(choice.what, What::Store(_));
         let early = self.choices.iter().map(|c| if is_last(c) { c.range.1 } else { c.range.0 });
-        let early = Placement { stage: early.collect(), kept: Vec::new() };
+        let late = self.choices.iter().map(|c| c.range.1);
         // Late stores can always be done: until then everything is as it was before the step.
-        let late = Placement { stage: self.choices.iter().map(|c| c.range.1).collect(), kept: Vec::new() };
-        let starts = [early, late].into_iter();
+        let naive = self.choices.iter().map(|c| if is_store(c) { c.range.1 } else { c.range.0 });
+        let starts: [Vec<usize>; 3] = [early.collect(), late.collect(), naive.collect()];
+        let starts = starts.into_iter().map(|stage| Placement { stage, kept: Vec::new() });
         let best = if self.stages.len() == 1 || self.elements.len() > COMPARED {
             starts.filter_map(|start| Some((self.duties(&start)?.1, start))).next()
         } else {

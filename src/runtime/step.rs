@@ -7,7 +7,7 @@ use super::memory::{Disjoint, DisjointTensor, Span, disjoint};
 use super::optimizer::Optimizer;
 use super::phase::{Phase, Prepared, PreparedKey, Registers, Worker, holds, operand, uniforms};
 use super::plans::{Compiled, outcomes};
-use super::scopes::{Own, input_index};
+use super::scopes::{Own, Slot, input_index};
 use super::sources::{Results, Shared, Sources, missing_input};
 use super::state::State;
 use super::sweep::granule;
@@ -378,6 +378,18 @@ impl Optimizer {
         false
     }
 
+    /// Whether one of such tensors that has taken the step has had to do with a state.
+    fn is_touched(&self, id: StateId, is_one: impl Fn(&Slot) -> bool) -> bool {
+        let work = self.scratch.slots.iter().zip(&self.scratch.work);
+        work.into_iter().any(|(index, work)| {
+            let slot = &self.tensors[*index as usize];
+            let reads = |source: Source| source == Source::State(id);
+            let plan = &self.scratch.prepared[*work as usize].plan;
+            let in_conditions = || self.rule.condition_code(slot.storage).sources().any(reads);
+            !slot.own.skipped && is_one(slot) && (plan.sources.iter().copied().any(reads) || in_conditions())
+        })
+    }
+
     /// Runs scalar code as far as the tensors of a key share it.
     fn run_shared(
         &mut self,
@@ -442,12 +454,16 @@ impl Optimizer {
             for (i, part) in plan.parts(phase) {
                 let region = &part.scalars;
                 self.run_shared(index, region, |prepared| &mut prepared.parts[i], tensors);
-                let Prepared { key, parts, .. } = &mut self.scratch.prepared[index];
+                let Prepared { key, parts, skips, .. } = &mut self.scratch.prepared[index];
                 if !region.has_tensor_level() {
                     let Registers { registers, uniforms: values } = &mut parts[i];
                     values.set(key.storage, uniforms(part), region, registers);
                 }
                 for fold in part.folds.iter().filter(|fold| fold.from != Extent::Tensor) {
+                    // Tensors that do not take the step give nothing.
+                    if *skips {
+                        continue;
+                    }
                     let group = if fold.from == Extent::Group { key.group } else { u32::MAX };
                     if self.scratch.folded.contains(&(group, fold.reduced)) {
                         continue;
@@ -605,8 +621,8 @@ impl Optimizer {
         }
         let is_skipped = !any_taken && !tensors.tensors().is_empty();
         self.take_back(|opt, first| match first {
-            First::Model(_) => !any_taken,
-            First::Group(group, _) => !opt.groups[group].is_taken,
+            First::Model(id) => !opt.is_touched(id, |_| true),
+            First::Group(group, id) => !opt.is_touched(id, |slot| slot.group == group),
             First::Tensor(index, _) | First::Average(index) => opt.tensors[index as usize].own.skipped,
         });
         for group in &mut self.groups {
