@@ -7,6 +7,7 @@ mod groups;
 mod host;
 mod hypers;
 mod inputs;
+mod oracle;
 mod plans;
 mod raw;
 mod resume;
