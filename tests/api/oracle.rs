@@ -85,9 +85,9 @@ fn step_oracle(opt: &Optimizer, model: &mut [Known], shared: &mut Shared) {
         known.arrays.0.entry(Array::Average).or_insert(param);
     }
     for id in &states {
-        let is_new = model.iter().all(|known| {
-            !known.scalars.states.contains_key(id) && !known.arrays.0.contains_key(&Array::State(*id))
-        });
+        let is_new = model
+            .iter()
+            .all(|known| !known.scalars.states.contains_key(id) && !known.arrays.0.contains_key(&Array::State(*id)));
         if is_new {
             let inits: Vec<Step> = facts.iter().map(|facts| lower_init(&program, *id, facts)).collect();
             run_all(&inits, model);
@@ -133,9 +133,8 @@ fn compare(text: &str, build: impl Fn(updraft::OptimizerBuilder) -> updraft::Opt
         }
         let mut shared = Shared::new();
         for k in 0..5 {
-            let mut grads: Vec<Vec<f64>> = (0..model.len())
-                .map(|i| values(100 * (k + 1) + i as u64, model[i].shape.iter().product()))
-                .collect();
+            let mut grads: Vec<Vec<f64>> =
+                (0..model.len()).map(|i| values(100 * (k + 1) + i as u64, model[i].shape.iter().product())).collect();
             if k == 2 {
                 grads[3][17] = f64::INFINITY;
             }

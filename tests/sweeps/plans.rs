@@ -30,13 +30,29 @@ fn naive_bytes(step: &Step) -> usize {
     let mut all: Vec<(u32, u32)> = stages.clone();
     all.sort_unstable();
     all.dedup();
+    // What a tensor gives to the model it gives when it is known to take the step, within the phase in which that is known.
+    let taken = step.insts.iter().find_map(|inst| match inst {
+        StepInst::Store(Target::Skip, v) => Some(stages[v.index()]),
+        _ => None,
+    });
+    let folded = |reduced: Reduced, v: Value| {
+        let first = stages[v.index()];
+        match (reduced.to(&step.program), reduced, taken) {
+            (Extent::Model | Extent::Group, Reduced::Program(id), Some(taken))
+                if taken.0 + 1 == step.program.reductions[id.index()].phase =>
+            {
+                first.max(taken)
+            }
+            _ => first,
+        }
+    };
     let bytes = step.facts.storage.bytes();
     let mut moved = 0;
     for stage in all {
         let mut pending = Vec::new();
         for inst in &step.insts {
             match *inst {
-                StepInst::Reduce(_, _, v) if is_element(v) && stages[v.index()] == stage => pending.push(v),
+                StepInst::Reduce(_, reduced, v) if is_element(v) && folded(reduced, v) == stage => pending.push(v),
                 StepInst::Store(Target::Array(_), v) if is_element(v) && stage == last => {
                     moved += bytes;
                     pending.push(v);
