@@ -105,7 +105,7 @@
 //!    (a) may overflow or underflow where the written order does not. Nothing else changes: no reordered sums, no
 //!    approximate roots or divisions, no NaN, infinity or signed zero dropped.
 //! 6. **Powers.** `x^n` for a literal n up to 64 is left-to-right binary multiplication (`x^3` is `(x*x)*x`), 1 over that
-//!    for a negative n; any other power is `pow`, which only scalars have.
+//!    for a negative n; any other power is `pow`: of scalars libm's, of elements a polynomial in the IR.
 //! 7. **Sums have one value**, whatever threads, vectors, shards and the order of tensors are. What is reduced into one
 //!    result lies in a row (all targets but `col`): blocks of 1,024 from its start; in a block 16 lanes (index mod 16) from
 //!    +0 in the compute type; the lanes pairwise in f64; block sums are added exactly (a fixed-point accumulator, with
