@@ -119,7 +119,7 @@ fn cond(depth: u32) -> BoxedStrategy<Cond> {
     prop_oneof![
         4 => compare,
         1 => any::<u8>().prop_map(Cond::Flag),
-        1 => any::<u8>().prop_map(Cond::Local),
+        2 => any::<u8>().prop_map(Cond::Local),
         1 => expr(depth - 1).prop_map(Cond::Finite),
         1 => inner().prop_map(Cond::Not),
         1 => (any::<bool>(), inner(), inner()).prop_map(|(and, a, b)| Cond::Join(and, a, b)),
@@ -138,7 +138,7 @@ fn stmt(depth: u32) -> BoxedStrategy<GenStmt> {
         8 => assign(),
         2 => any::<[u8; 3]>().prop_map(|[var, to, form]| GenStmt::Normalize(var, to, form)),
         3 => (any::<u8>(), any::<bool>(), expr(2)).prop_map(|(of, says, e)| GenStmt::Let(of, says, e)),
-        1 => (any::<u8>(), any::<bool>(), cond(2)).prop_map(|(of, says, c)| GenStmt::LetCond(of, says, c)),
+        2 => (any::<u8>(), any::<bool>(), cond(2)).prop_map(|(of, says, c)| GenStmt::LetCond(of, says, c)),
         2 => (any::<u8>(), cond(2), block(), block()).prop_map(|(of, c, a, b)| GenStmt::If(of, c, a, b)),
         2 => (any::<bool>(), block(), block()).prop_map(|(not, a, b)| GenStmt::Ask(not, a, b)),
         1 => (any::<u8>(), cond(1)).prop_map(|(form, c)| GenStmt::Skip(form, c)),
@@ -156,7 +156,7 @@ pub fn rule() -> impl Strategy<Value = GenRule> {
         1 => (any::<u8>(), cond(1)).prop_map(|(form, c)| Some(GenStmt::Skip(form, c))),
     ];
     let inits = prop::collection::vec(prop_oneof![2 => Just(Expr::Leaf(0, 1)), 1 => expr(2)], STATES.len());
-    (axes, first, prop::collection::vec(stmt(2), 1..6), inits, any::<[bool; 3]>()).prop_map(
+    (axes, first, prop::collection::vec(stmt(2), 1..9), inits, any::<[bool; 3]>()).prop_map(
         |(axes, first, stmts, inits, flags)| GenRule {
             axes,
             stmts: first.into_iter().chain(stmts).collect(),
@@ -537,7 +537,9 @@ impl Writer {
         }
         let to = smaller[usize::from(to) % smaller.len()];
         let here = here.of(Extent::Element);
-        let larger: Vec<Extent> = EXTENTS.into_iter().filter(|e| here.has(*e) && to.fits_in(*e) && *e != to).collect();
+        // Of elements half the time, and of scalars often enough among the extents that need axes.
+        let larger = EXTENTS.into_iter().chain([Extent::Tensor, Extent::Tensor]);
+        let larger: Vec<Extent> = larger.filter(|e| here.has(*e) && to.fits_in(*e) && *e != to).collect();
         (to, pick(&larger, of))
     }
 

@@ -132,22 +132,22 @@ fn generated(cases: u32, salt: u64, math: Math) {
 
 #[test]
 fn generated_rules_as_written() {
-    generated(500, 1, Math::Strict);
+    generated(550, 1, Math::Strict);
 }
 
 #[test]
 fn more_generated_rules_as_written() {
-    generated(500, 2, Math::Strict);
+    generated(550, 2, Math::Strict);
 }
 
 #[test]
 fn generated_rules_with_fast_math() {
-    generated(500, 3, Math::Fast);
+    generated(550, 3, Math::Fast);
 }
 
 #[test]
 fn more_generated_rules_with_fast_math() {
-    generated(500, 4, Math::Fast);
+    generated(550, 4, Math::Fast);
 }
 
 /// A generator that never reaches a form tests nothing with it.

@@ -26,26 +26,31 @@ fn naive_bytes(step: &Step) -> usize {
         }
         stages.push(stage);
     }
-    let last = stages.iter().copied().max().unwrap_or_default();
-    let mut all: Vec<(u32, u32)> = stages.clone();
-    all.sort_unstable();
-    all.dedup();
-    // What a tensor gives to the model it gives when it is known to take the step, within the phase in which that is known.
+    // All tensors fold in the phase that a reduction to model or group ends; a tensor that may skip, when it is known to
+    // take the step.
     let taken = step.insts.iter().find_map(|inst| match inst {
         StepInst::Store(Target::Skip, v) => Some(stages[v.index()]),
         _ => None,
     });
     let folded = |reduced: Reduced, v: Value| {
         let first = stages[v.index()];
-        match (reduced.to(&step.program), reduced, taken) {
-            (Extent::Model | Extent::Group, Reduced::Program(id), Some(taken))
-                if taken.0 + 1 == step.program.reductions[id.index()].phase =>
-            {
-                first.max(taken)
+        match (reduced.to(&step.program), reduced) {
+            (Extent::Model | Extent::Group, Reduced::Program(id)) => {
+                let phase = step.program.reductions[id.index()].phase - 1;
+                let known = taken.filter(|taken| taken.0 == phase).unwrap_or_default();
+                first.max((phase, 0)).max(known)
             }
             _ => first,
         }
     };
+    let last = stages.iter().copied().max().unwrap_or_default();
+    let mut all: Vec<(u32, u32)> = stages.clone();
+    all.extend(step.insts.iter().filter_map(|inst| match *inst {
+        StepInst::Reduce(_, reduced, v) => Some(folded(reduced, v)),
+        _ => None,
+    }));
+    all.sort_unstable();
+    all.dedup();
     let bytes = step.facts.storage.bytes();
     let mut moved = 0;
     for stage in all {
