@@ -17,7 +17,6 @@ use crate::check::program::{Extent, ReportId, StateId};
 use crate::ir::region::{Level, Region};
 use crate::ir::step::{Array, Reduced, Source};
 use crate::ir::{Facts, Outcome, Scalar};
-use crate::plan::Skip;
 use crate::schedule::Driver;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -420,30 +419,16 @@ impl Optimizer {
 
     /// Decides for the tensors of each key together whether they take the step; whether the whole model does not.
     fn skips(&mut self, phase: u32, tensors: &[Tensor<'_>]) -> bool {
-        let mut model_skips = false;
         for index in 0..self.scratch.used {
             let plan = self.scratch.prepared[index].plan.clone();
-            let Some(skip @ Skip { scalars, extent, .. }) = &plan.plan.skip else { continue };
-            if skip.phase != phase {
-                continue;
-            }
-            self.run_shared(index, scalars, |prepared| &mut prepared.skip, tensors);
+            let Some(skip) = plan.plan.skip.as_ref().filter(|skip| skip.phase == phase) else { continue };
+            self.run_shared(index, &skip.scalars, |prepared| &mut prepared.skip, tensors);
+            // Tensors whose plan does not ask take the step: they may have stored something already.
             let of = &mut self.scratch.prepared[index];
-            if scalars.has_tensor_level() || !holds(scalars, &of.skip.registers) {
-                continue;
-            }
-            of.skips = true;
-            let group = of.key.group;
-            match extent {
-                Extent::Model => model_skips = true,
-                Extent::Group => {
-                    let used = &mut self.scratch.prepared[..self.scratch.used];
-                    used.iter_mut().filter(|other| other.key.group == group).for_each(|other| other.skips = true);
-                }
-                _ => {}
-            }
+            of.skips = !skip.scalars.has_tensor_level() && holds(&skip.scalars, &of.skip.registers);
         }
-        model_skips
+        let used = &self.scratch.prepared[..self.scratch.used];
+        !used.is_empty() && used.iter().all(|prepared| prepared.skips)
     }
 
     /// Runs the scalar code of a phase as far as tensors share it, and folds what there is one of per group or model.

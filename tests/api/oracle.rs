@@ -247,3 +247,16 @@ fn counts_and_conditions() {
                 p -= lr * g * (if many then share else 2) * (if few then 1 else 0.5) * mean(g > 0 per model)\n";
     compare(text, |builder| builder.skip_nonfinite(true));
 }
+
+/// A `skip` that only some tensors reach is theirs alone: the others take the whole step, though they stored something
+/// before it was known.
+#[test]
+fn a_skip_in_a_block_is_of_the_tensors_that_reach_it() {
+    for extent in ["model", "group"] {
+        let text = format!(
+            "hyper lr = 0.01\nstate m = 0\n\nlet size = norm(g per {extent})\nif rows > 2 {{ skip if size > 1e9 }}\n\
+             m = 0.5*m + g\np -= lr * m / (1 + norm(m per group))\n"
+        );
+        compare(&text, |builder| builder);
+    }
+}
