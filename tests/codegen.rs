@@ -209,6 +209,27 @@ fn a_stream_of_another_width_is_converted_lane_by_lane() {
 }
 
 #[test]
+fn halves_are_converted_four_at_a_time() {
+    let text = "kernel halves f32 {
+  stream p bf16 rw
+  stream m f16 rw
+  %0 = load p
+  %1 = load m
+  %2 = sub %0, %1
+  %3 = narrow_bf16 %2
+  %4 = narrow_f16 %2
+  store p, %3
+  store m, %4
+}";
+    insta::assert_snapshot!("halves", clif(text, X86));
+    for target in [X86, ARM] {
+        let text = asm(text, target);
+        let calls = |line: &str| ["call", "bl ", "blr "].iter().any(|call| line.trim_start().starts_with(call));
+        assert!(!text.lines().any(calls), "{text}");
+    }
+}
+
+#[test]
 fn a_kernel_without_streams_loops_over_nothing() {
     insta::assert_snapshot!("empty", clif("kernel empty f32 {\n}", X86));
 }

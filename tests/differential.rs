@@ -364,7 +364,7 @@ fn compare_all(rule: &Rule, storage: Storage, places: &[Place], steps: u64, seed
     for math in [Math::Strict, Math::Fast] {
         let result = match storage {
             Storage::F32 => compare::<f32>(rule, math, places, steps, seed),
-            Storage::F64 => compare::<f64>(rule, math, places, steps, seed),
+            _ => compare::<f64>(rule, math, places, steps, seed),
         };
         result.map_err(|e| format!("{} {}: {e}", storage.name(), math.name()))?;
     }

@@ -5,6 +5,7 @@ mod generate;
 
 use generate::Random;
 use generate::kernel::{COMPARE, FLOAT, INT, UNARY, random_kernel, shrink};
+use half::{bf16, f16};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use updraft::codegen::{Backend, Code, Cranelift, Isa, Lanes, Target, Text};
@@ -20,6 +21,8 @@ use updraft::ir::{
 enum Array {
     F32(Vec<f32>),
     F64(Vec<f64>),
+    Bf16(Vec<bf16>),
+    F16(Vec<f16>),
 }
 
 impl Array {
@@ -29,6 +32,10 @@ impl Array {
             (Array::F32(x), false) => Buffer::F32(&x[range]),
             (Array::F64(x), true) => Buffer::F64Mut(&mut x[range]),
             (Array::F64(x), false) => Buffer::F64(&x[range]),
+            (Array::Bf16(x), true) => Buffer::Bf16Mut(&mut x[range]),
+            (Array::Bf16(x), false) => Buffer::Bf16(&x[range]),
+            (Array::F16(x), true) => Buffer::F16Mut(&mut x[range]),
+            (Array::F16(x), false) => Buffer::F16(&x[range]),
         }
     }
 
@@ -36,6 +43,8 @@ impl Array {
         match self {
             Array::F32(x) => x.len(),
             Array::F64(x) => x.len(),
+            Array::Bf16(x) => x.len(),
+            Array::F16(x) => x.len(),
         }
     }
 
@@ -44,6 +53,8 @@ impl Array {
         match self {
             Array::F32(x) => u64::from(if x[i].is_nan() { f32::NAN } else { x[i] }.to_bits()),
             Array::F64(x) => if x[i].is_nan() { f64::NAN } else { x[i] }.to_bits(),
+            Array::Bf16(x) => u64::from(if x[i].is_nan() { bf16::NAN } else { x[i] }.to_bits()),
+            Array::F16(x) => u64::from(if x[i].is_nan() { f16::NAN } else { x[i] }.to_bits()),
         }
     }
 
@@ -52,6 +63,8 @@ impl Array {
         match self {
             Array::F32(x) => u64::from(x[i].to_bits()),
             Array::F64(x) => x[i].to_bits(),
+            Array::Bf16(x) => u64::from(x[i].to_bits()),
+            Array::F16(x) => u64::from(x[i].to_bits()),
         }
     }
 }
@@ -74,6 +87,8 @@ impl Data {
         let mut array = |storage: Storage, len: usize| match storage {
             Storage::F32 => Array::F32((0..len).map(|_| random.spicy_f32()).collect()),
             Storage::F64 => Array::F64((0..len).map(|_| random.spicy_f64()).collect()),
+            Storage::Bf16 => Array::Bf16((0..len).map(|_| bf16::from_bits(random.spicy_half(0x7f80))).collect()),
+            Storage::F16 => Array::F16((0..len).map(|_| f16::from_bits(random.spicy_half(0x7c00))).collect()),
         };
         let arrays = kernel.streams.iter().map(|s| array(s.storage, len + 3 + MARGIN)).collect();
         let own = if kernel.compute == Type::F32 { Storage::F32 } else { Storage::F64 };
@@ -89,6 +104,7 @@ impl Data {
         let uniforms = match &self.uniforms {
             Array::F32(x) => Uniforms::F32(x),
             Array::F64(x) => Uniforms::F64(x),
+            Array::Bf16(_) | Array::F16(_) => unreachable!("uniforms are of the compute type"),
         };
         let mut args = Args::new(kernel, buffers, uniforms).unwrap();
         match engine {
@@ -239,7 +255,12 @@ fn random_kernels_are_well_formed_and_reach_everything() {
     let missing: Vec<_> = operations()
         .into_iter()
         .map(|(op, ty)| (op_name(op), Some(ty.name())))
-        .chain(["load", "store", "uniform"].into_iter().flat_map(|op| [(op, Some("f32")), (op, Some("f64"))]))
+        .chain(
+            ["load", "store", "uniform"]
+                .into_iter()
+                .flat_map(|op| [(op, Some("f32")), (op, Some("f64"))])
+                .chain(["load", "store"].into_iter().flat_map(|op| [(op, Some("bf16")), (op, Some("f16"))])),
+        )
         .filter(|op| !reached.contains(op))
         .collect();
     assert!(missing.is_empty(), "never generated: {missing:?}");
@@ -258,6 +279,7 @@ fn operations() -> Vec<(Op, Type)> {
         all.extend([float, int].map(|ty| (Op::Select(c, a, b), ty)));
         all.extend([(Op::Fma(a, b, c), float), (Op::Bitcast(int, a), float), (Op::Bitcast(float, a), int)]);
         all.extend([(Op::ToInt(a), float), (Op::ToFloat(a), int)]);
+        all.extend(Storage::ALL.map(|storage| (Op::Narrow(storage, a), float)));
         all.extend([(Op::Const(zero(float)), float), (Op::Const(zero(int)), int)]);
     }
     let ty = Type::Bool;
@@ -408,6 +430,151 @@ fn every_operation_compiles_for_every_target() {
                 let calls = |line: &str| ["call", "bl ", "blr "].iter().any(|call| line.trim_start().starts_with(call));
                 assert!(!text.lines().any(calls), "{text}");
             }
+        }
+    }
+}
+
+/// A kernel that stores what it loads, or what `op` makes of it.
+fn conversion(compute: Type, from: Storage, to: Storage, op: Option<Op>) -> Kernel {
+    let stream = |name: &str, storage, access| Stream { name: name.into(), storage, access, block: false };
+    let streams = vec![stream("from", from, Access::Read), stream("to", to, Access::Write)];
+    let mut body = vec![KernelInst::Load(0)];
+    body.extend(op.map(KernelInst::Op));
+    body.push(KernelInst::Store(1, Value(body.len() as u32 - 1)));
+    Kernel { name: "conversion".into(), compute, uniforms: Vec::new(), streams, body }
+}
+
+/// Runs a conversion in all engines and compares bits with those expected.
+fn converts(kernel: &Kernel, from: &Array, expected: &Array) {
+    verify_kernel(kernel).unwrap();
+    let to = match expected {
+        Array::F32(x) => Array::F32(vec![0.0; x.len()]),
+        Array::F64(x) => Array::F64(vec![0.0; x.len()]),
+        Array::Bf16(x) => Array::Bf16(vec![bf16::ZERO; x.len()]),
+        Array::F16(x) => Array::F16(vec![f16::ZERO; x.len()]),
+    };
+    let uniforms = if kernel.compute == Type::F32 { Array::F32(vec![]) } else { Array::F64(vec![]) };
+    let before = Data { arrays: vec![from.clone(), to], uniforms, offsets: vec![0; 2], len: from.len() };
+    let engines = [("eval", Engine::Eval), ("one-lane", code(kernel, Lanes::One)), ("simd", code(kernel, Lanes::Simd))];
+    for (name, engine) in engines {
+        let mut found = before.clone();
+        found.run(kernel, &engine);
+        for i in 0..expected.len() {
+            let (found, expected) = (found.arrays[1].bits(i), expected.bits(i));
+            assert_eq!(found, expected, "{name}, element {i}: {found:x} for {expected:x}\n{}", print_kernel(kernel));
+        }
+    }
+}
+
+/// The value of a half's bits, from the powers of two that they stand for.
+fn value_of(bits: u16, mantissa: u32) -> f64 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let exponent = i32::from(bits & 0x7fff) >> mantissa;
+    let all_ones = (1 << (15 - mantissa)) - 1;
+    let bias = all_ones >> 1;
+    let rest = f64::from(bits & ((1 << mantissa) - 1)) / f64::from(1 << mantissa);
+    sign * match exponent {
+        0 => rest * 2f64.powi(1 - bias),
+        e if e == all_ones => {
+            if rest == 0.0 {
+                f64::INFINITY
+            } else {
+                f64::NAN
+            }
+        }
+        e => (1.0 + rest) * 2f64.powi(e - bias),
+    }
+}
+
+/// The half types: storage, bits of the mantissa, bits of infinity.
+const HALVES: [(Storage, u32, u16); 2] = [(Storage::Bf16, 7, 0x7f80), (Storage::F16, 10, 0x7c00)];
+
+fn halves(storage: Storage, bits: impl Iterator<Item = u16>) -> Array {
+    match storage {
+        Storage::Bf16 => Array::Bf16(bits.map(bf16::from_bits).collect()),
+        _ => Array::F16(bits.map(f16::from_bits).collect()),
+    }
+}
+
+#[test]
+fn every_half_is_loaded_exactly_and_stored_again() {
+    for (storage, mantissa, _) in HALVES {
+        let all = halves(storage, 0..=u16::MAX);
+        let wide: Vec<f64> = (0..=u16::MAX).map(|bits| value_of(bits, mantissa)).collect();
+        let narrow = Array::F32(wide.iter().map(|x| *x as f32).collect());
+        let wide = Array::F64(wide);
+        for (compute, own, values) in [(Type::F32, Storage::F32, &narrow), (Type::F64, Storage::F64, &wide)] {
+            converts(&conversion(compute, storage, own, None), &all, values);
+            converts(&conversion(compute, own, storage, None), values, &all);
+            converts(&conversion(compute, storage, storage, None), &all, &all);
+            converts(&conversion(compute, own, own, Some(Op::Narrow(storage, Value(0)))), values, values);
+        }
+    }
+}
+
+/// What rounds to a half, by its neighbours: every value, every tie, and what lies beside them.
+#[test]
+fn every_tie_of_halves_goes_to_the_even_one() {
+    for (storage, mantissa, infinity) in HALVES {
+        let (mut values, mut nearest) = (Vec::new(), Vec::new());
+        for bits in 0..infinity {
+            let low = value_of(bits, mantissa);
+            // Beyond the largest, as far as to the next power of two would be.
+            let high = if bits + 1 == infinity {
+                2.0 * low - value_of(bits - 1, mantissa)
+            } else {
+                value_of(bits + 1, mantissa)
+            };
+            let tie = (low + high) / 2.0;
+            let even = bits + (bits & 1);
+            for (x, bits) in [(low, bits), (tie.next_down(), bits), (tie, even), (tie.next_up(), bits + 1)] {
+                values.extend([x, -x]);
+                nearest.extend([bits, bits | 0x8000]);
+            }
+        }
+        let expected = halves(storage, nearest.iter().copied());
+        let rounded: Vec<f64> = nearest.iter().map(|bits| value_of(*bits, mantissa)).collect();
+        let from = Array::F64(values.clone());
+        converts(&conversion(Type::F64, Storage::F64, storage, None), &from, &expected);
+        let op = Some(Op::Narrow(storage, Value(0)));
+        converts(&conversion(Type::F64, Storage::F64, Storage::F64, op), &from, &Array::F64(rounded.clone()));
+
+        // The same of f32, with its own neighbours of the ties.
+        let single = |i: usize| match i % 8 {
+            2 | 3 => (values[i + 2] as f32).abs().next_down().copysign(values[i] as f32),
+            6 | 7 => (values[i - 2] as f32).abs().next_up().copysign(values[i] as f32),
+            _ => values[i] as f32,
+        };
+        let from = Array::F32((0..values.len()).map(single).collect());
+        converts(&conversion(Type::F32, Storage::F32, storage, None), &from, &expected);
+        let rounded = Array::F32(rounded.iter().map(|x| *x as f32).collect());
+        converts(&conversion(Type::F32, Storage::F32, Storage::F32, op), &from, &rounded);
+    }
+}
+
+/// Over all of f32, by a step that shares no factor with 2^32.
+#[test]
+fn engines_narrow_alike_over_a_stride_of_all_f32() {
+    let stride = if std::env::var("UPDRAFT_ALL_F32").is_ok() { 1 } else { 1021 };
+    let mut next = 0u32;
+    let mut left = (1u64 << 32) / u64::from(stride);
+    while left > 0 {
+        let len = left.min(1 << 20) as usize;
+        let values: Vec<f32> = (0..len).map(|i| f32::from_bits(next.wrapping_add(stride * i as u32))).collect();
+        next = next.wrapping_add(stride * len as u32);
+        left -= len as u64;
+        let bf16s = values.iter().map(|x| bf16::from_f32(*x));
+        let f16s = values.iter().map(|x| f16::from_f32(*x));
+        let rounded = [
+            Array::F32(bf16s.clone().map(bf16::to_f32).collect()),
+            Array::F32(f16s.clone().map(f16::to_f32).collect()),
+        ];
+        let stored = [Array::Bf16(bf16s.collect()), Array::F16(f16s.collect())];
+        let from = Array::F32(values);
+        for (((storage, ..), rounded), stored) in HALVES.iter().zip(&rounded).zip(&stored) {
+            converts(&conversion(Type::F32, Storage::F32, *storage, None), &from, stored);
+            let op = Some(Op::Narrow(*storage, Value(0)));
+            converts(&conversion(Type::F32, Storage::F32, Storage::F32, op), &from, rounded);
         }
     }
 }

@@ -89,6 +89,10 @@ impl Code {
             Buffer::F64(x) => x.as_ptr().cast_mut().cast::<u8>(),
             Buffer::F32Mut(x) => x.as_mut_ptr().cast::<u8>(),
             Buffer::F64Mut(x) => x.as_mut_ptr().cast::<u8>(),
+            Buffer::Bf16(x) => x.as_ptr().cast_mut().cast::<u8>(),
+            Buffer::Bf16Mut(x) => x.as_mut_ptr().cast::<u8>(),
+            Buffer::F16(x) => x.as_ptr().cast_mut().cast::<u8>(),
+            Buffer::F16Mut(x) => x.as_mut_ptr().cast::<u8>(),
         };
         let streams: SmallVec<[*mut u8; 12]> = args.buffers.iter_mut().map(pointer).collect();
         let uniforms = match args.uniforms {

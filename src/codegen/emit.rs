@@ -11,9 +11,10 @@
 //!
 //! It relies on the kernel being verified and does not optimise: Cranelift and the IR's passes do.
 
+use super::halves;
 use super::isa::Lanes;
 use crate::ir::verify::types;
-use crate::ir::{Binary, Compare, Const, Kernel, KernelInst, Op, Stream, Type, Unary};
+use crate::ir::{Binary, Compare, Const, Kernel, KernelInst, Op, Storage, Stream, Type, Unary};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::{
@@ -198,32 +199,61 @@ impl Body<'_> {
 
     fn emit_load(&self, b: &mut FunctionBuilder<'_>, stream: usize, address: Value, ahead: usize) -> Value {
         let storage = self.kernel.streams[stream].storage;
-        let (stored, compute) = (storage.compute(), self.kernel.compute);
+        let compute = self.kernel.compute;
         let flags = self.regions.streams[stream];
         let offset = (ahead * storage.bytes()) as i32;
-        if stored == compute {
-            return b.ins().load(self.clif_type(stored), flags, address, offset);
+        match storage {
+            Storage::F32 | Storage::F64 if storage.compute() == compute => {
+                b.ins().load(self.clif_type(compute), flags, address, offset)
+            }
+            Storage::Bf16 | Storage::F16 if compute == Type::F32 && self.lanes > 1 => {
+                let bits = b.ins().uload16x4(flags, address, offset);
+                halves::widen(b, storage, bits)
+            }
+            _ => self.lane_by_lane(b, compute, |b, lane| {
+                let offset = offset + (lane * storage.bytes()) as i32;
+                let one = match storage {
+                    Storage::F32 | Storage::F64 => b.ins().load(scalar(storage.compute()), flags, address, offset),
+                    Storage::Bf16 | Storage::F16 => {
+                        let bits = b.ins().uload16(clif::I32, flags, address, offset);
+                        halves::widen(b, storage, bits)
+                    }
+                };
+                convert(b, one, compute)
+            }),
         }
-        self.lane_by_lane(b, compute, |b, lane| {
-            let offset = offset + (lane * storage.bytes()) as i32;
-            let one = b.ins().load(scalar(stored), flags, address, offset);
-            convert(b, one, compute)
-        })
     }
 
     fn emit_store(&self, b: &mut FunctionBuilder<'_>, stream: usize, address: Value, ahead: usize, value: Value) {
         let storage = self.kernel.streams[stream].storage;
-        let (stored, compute) = (storage.compute(), self.kernel.compute);
+        let compute = self.kernel.compute;
         let flags = self.regions.streams[stream];
         let offset = (ahead * storage.bytes()) as i32;
-        if stored == compute {
-            b.ins().store(flags, value, address, offset);
-            return;
-        }
-        for lane in 0..self.lanes {
-            let one = self.lane(b, value, lane);
-            let one = convert(b, one, stored);
-            b.ins().store(flags, one, address, offset + (lane * storage.bytes()) as i32);
+        match storage {
+            Storage::F32 | Storage::F64 if storage.compute() == compute => {
+                b.ins().store(flags, value, address, offset);
+            }
+            Storage::Bf16 | Storage::F16 if compute == Type::F32 && self.lanes > 1 => {
+                let bits = halves::narrow(b, storage, value);
+                let four = halves::pack(b, bits);
+                b.ins().store(flags, four, address, offset);
+            }
+            _ => {
+                for lane in 0..self.lanes {
+                    let offset = offset + (lane * storage.bytes()) as i32;
+                    let one = self.lane(b, value, lane);
+                    match storage {
+                        Storage::F32 | Storage::F64 => {
+                            let one = convert(b, one, storage.compute());
+                            b.ins().store(flags, one, address, offset);
+                        }
+                        Storage::Bf16 | Storage::F16 => {
+                            let bits = halves::narrow(b, storage, one);
+                            b.ins().istore16(flags, bits, address, offset);
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -290,6 +320,19 @@ impl Body<'_> {
                 let to = if ty(x) == Type::I32 { Type::F32 } else { Type::F64 };
                 b.ins().fcvt_from_sint(self.clif_type(to), value(x))
             }
+            Op::Narrow(storage, x) if storage.holds(ty(x)) => value(x),
+            Op::Narrow(storage, x) if ty(x) == Type::F32 => halves::round(b, storage, value(x)),
+            Op::Narrow(storage, x) => self.lane_by_lane(b, Type::F64, |b, lane| {
+                let one = self.lane(b, value(x), lane);
+                let narrow = match storage {
+                    Storage::F32 | Storage::F64 => b.ins().fdemote(clif::F32, one),
+                    Storage::Bf16 | Storage::F16 => {
+                        let bits = halves::narrow(b, storage, one);
+                        halves::widen(b, storage, bits)
+                    }
+                };
+                b.ins().fpromote(clif::F64, narrow)
+            }),
         }
     }
 
@@ -403,9 +446,10 @@ fn emit_scalar_const(b: &mut FunctionBuilder<'_>, c: Const) -> Value {
     }
 }
 
-/// A single float as the other float type.
+/// A single float as this float type.
 fn convert(b: &mut FunctionBuilder<'_>, one: Value, to: Type) -> Value {
     match to {
+        to if b.func.dfg.value_type(one) == scalar(to) => one,
         Type::F32 => b.ins().fdemote(clif::F32, one),
         _ => b.ins().fpromote(clif::F64, one),
     }

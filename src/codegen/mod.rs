@@ -9,6 +9,7 @@
 
 mod code;
 mod emit;
+mod halves;
 mod isa;
 
 pub use code::Code;

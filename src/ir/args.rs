@@ -9,6 +9,7 @@
 
 use super::kernel::{Access, Kernel};
 use super::op::{Storage, Type};
+use half::{bf16, f16};
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -20,9 +21,13 @@ pub enum Buffer<'a> {
     F32Mut(&'a mut [f32]),
     F64(&'a [f64]),
     F64Mut(&'a mut [f64]),
+    Bf16(&'a [bf16]),
+    Bf16Mut(&'a mut [bf16]),
+    F16(&'a [f16]),
+    F16Mut(&'a mut [f16]),
 }
 
-impl Buffer<'_> {
+impl<'a> Buffer<'a> {
     /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
@@ -30,6 +35,10 @@ impl Buffer<'_> {
             Buffer::F32Mut(x) => x.len(),
             Buffer::F64(x) => x.len(),
             Buffer::F64Mut(x) => x.len(),
+            Buffer::Bf16(x) => x.len(),
+            Buffer::Bf16Mut(x) => x.len(),
+            Buffer::F16(x) => x.len(),
+            Buffer::F16Mut(x) => x.len(),
         }
     }
 
@@ -43,12 +52,51 @@ impl Buffer<'_> {
         match self {
             Buffer::F32(_) | Buffer::F32Mut(_) => Storage::F32,
             Buffer::F64(_) | Buffer::F64Mut(_) => Storage::F64,
+            Buffer::Bf16(_) | Buffer::Bf16Mut(_) => Storage::Bf16,
+            Buffer::F16(_) | Buffer::F16Mut(_) => Storage::F16,
+        }
+    }
+
+    /// The same memory, for as long as the buffer is borrowed.
+    pub(crate) fn borrow(&mut self) -> Buffer<'_> {
+        self.part(0, self.len())
+    }
+
+    /// `len` values from `low`.
+    pub(crate) fn part(&mut self, low: usize, len: usize) -> Buffer<'_> {
+        let range = low..low + len;
+        match self {
+            Buffer::F32(x) => Buffer::F32(&x[range]),
+            Buffer::F32Mut(x) => Buffer::F32Mut(&mut x[range]),
+            Buffer::F64(x) => Buffer::F64(&x[range]),
+            Buffer::F64Mut(x) => Buffer::F64Mut(&mut x[range]),
+            Buffer::Bf16(x) => Buffer::Bf16(&x[range]),
+            Buffer::Bf16Mut(x) => Buffer::Bf16Mut(&mut x[range]),
+            Buffer::F16(x) => Buffer::F16(&x[range]),
+            Buffer::F16Mut(x) => Buffer::F16Mut(&mut x[range]),
+        }
+    }
+
+    /// The first `at` values, and those after them.
+    pub(crate) fn split_at(self, at: usize) -> (Buffer<'a>, Buffer<'a>) {
+        fn pair<'a, T>((a, b): (T, T), buffer: fn(T) -> Buffer<'a>) -> (Buffer<'a>, Buffer<'a>) {
+            (buffer(a), buffer(b))
+        }
+        match self {
+            Buffer::F32(x) => pair(x.split_at(at), Buffer::F32),
+            Buffer::F32Mut(x) => pair(x.split_at_mut(at), Buffer::F32Mut),
+            Buffer::F64(x) => pair(x.split_at(at), Buffer::F64),
+            Buffer::F64Mut(x) => pair(x.split_at_mut(at), Buffer::F64Mut),
+            Buffer::Bf16(x) => pair(x.split_at(at), Buffer::Bf16),
+            Buffer::Bf16Mut(x) => pair(x.split_at_mut(at), Buffer::Bf16Mut),
+            Buffer::F16(x) => pair(x.split_at(at), Buffer::F16),
+            Buffer::F16Mut(x) => pair(x.split_at_mut(at), Buffer::F16Mut),
         }
     }
 
     /// Whether it may be written.
     pub fn is_mutable(&self) -> bool {
-        matches!(self, Buffer::F32Mut(_) | Buffer::F64Mut(_))
+        matches!(self, Buffer::F32Mut(_) | Buffer::F64Mut(_) | Buffer::Bf16Mut(_) | Buffer::F16Mut(_))
     }
 }
 

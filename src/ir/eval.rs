@@ -10,7 +10,8 @@
 
 use super::args::{Args, Buffer, Uniforms};
 use super::kernel::{Kernel, KernelInst};
-use super::op::{Binary, Compare, Const, Math1, Op, Type, Unary, Value};
+use super::narrow::Narrow;
+use super::op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};
 use std::ops::Range;
 
 /// The values of one instruction for a run of elements.
@@ -138,6 +139,11 @@ pub fn apply<'c>(op: Op, len: usize, operand: impl Fn(Value) -> &'c Column, out:
             each!($compare, Compare { Eq Ne Lt Le Gt Ge }, |OP| map2($a, $b, out, |a, b| holds(OP, a, b)))
         };
     }
+    macro_rules! narrow {
+        ($storage:expr, $a:expr) => {
+            each!($storage, Storage { F32 F64 Bf16 F16 }, |STORAGE| map1($a, out, |a| a.narrow(STORAGE)))
+        };
+    }
     match op {
         Op::Const(c) => out.fill(c, len),
         Op::Unary(unary, a) => match (unary, operand(a)) {
@@ -196,6 +202,11 @@ pub fn apply<'c>(op: Op, len: usize, operand: impl Fn(Value) -> &'c Column, out:
             I64(a) => map1(a, out, |a: i64| a as f64),
             a => mismatch(op, a),
         },
+        Op::Narrow(storage, a) => match operand(a) {
+            F32(a) => narrow!(storage, a),
+            F64(a) => narrow!(storage, a),
+            a => mismatch(op, a),
+        },
     }
     debug_assert_eq!(out.len(), len, "{op:?}");
 }
@@ -206,7 +217,7 @@ fn mismatch(op: Op, operands: impl std::fmt::Debug) -> ! {
     panic!("ill-typed operation {op:?} on {operands:?}")
 }
 
-fn map1<A: Element, R: Element>(a: &[A], out: &mut Column, f: impl Fn(A) -> R) {
+fn map1<A: Copy, R: Element>(a: &[A], out: &mut Column, f: impl Fn(A) -> R) {
     R::start(out).extend(a.iter().map(|&a| f(a)));
 }
 
@@ -268,6 +279,10 @@ pub fn apply_scalar(op: Op, operand: impl Fn(Value) -> Scalar) -> Scalar {
             Bool(c) => select(c, operand(a), operand(b)),
             c => mismatch(op, c),
         },
+        Op::Narrow(storage, a) => match operand(a) {
+            F64(a) => F64(a.narrow(storage)),
+            a => mismatch(op, a),
+        },
         Op::Const(_) | Op::Bitcast(..) | Op::ToInt(_) | Op::ToFloat(_) => mismatch(op, "scalars"),
     }
 }
@@ -306,7 +321,7 @@ pub fn eval_kernel(kernel: &Kernel, args: &mut Args<'_>) {
 
 /// A run of an array as the compute type: widened exactly, or rounded to nearest even.
 fn load(compute: Type, from: &Buffer<'_>, range: Range<usize>, out: &mut Column) {
-    fn convert(compute: Type, from: &[impl Element + Into<f64>], out: &mut Column) {
+    fn convert(compute: Type, from: &[impl Copy + Into<f64>], out: &mut Column) {
         match compute {
             Type::F32 => map1(from, out, |x| x.into() as f32),
             _ => map1(from, out, |x| x.into()),
@@ -317,16 +332,27 @@ fn load(compute: Type, from: &Buffer<'_>, range: Range<usize>, out: &mut Column)
         Buffer::F32Mut(from) => convert(compute, &from[range], out),
         Buffer::F64(from) => convert(compute, &from[range], out),
         Buffer::F64Mut(from) => convert(compute, &from[range], out),
+        Buffer::Bf16(from) => convert(compute, &from[range], out),
+        Buffer::Bf16Mut(from) => convert(compute, &from[range], out),
+        Buffer::F16(from) => convert(compute, &from[range], out),
+        Buffer::F16Mut(from) => convert(compute, &from[range], out),
     }
 }
 
 /// The reverse: values of the compute type become a run of an array, rounded to nearest even where it is narrower.
 fn store(from: &Column, to: &mut Buffer<'_>, range: Range<usize>) {
+    fn convert<A: Copy, B>(from: &[A], to: &mut [B], f: impl Fn(A) -> B) {
+        to.iter_mut().zip(from).for_each(|(to, &x)| *to = f(x));
+    }
     match (from, to) {
         (Column::F32(from), Buffer::F32Mut(to)) => to[range].copy_from_slice(from),
         (Column::F64(from), Buffer::F64Mut(to)) => to[range].copy_from_slice(from),
-        (Column::F64(from), Buffer::F32Mut(to)) => to[range].iter_mut().zip(from).for_each(|(to, &x)| *to = x as f32),
-        (Column::F32(from), Buffer::F64Mut(to)) => to[range].iter_mut().zip(from).for_each(|(to, &x)| *to = x.into()),
+        (Column::F64(from), Buffer::F32Mut(to)) => convert(from, &mut to[range], |x| x as f32),
+        (Column::F32(from), Buffer::F64Mut(to)) => convert(from, &mut to[range], f64::from),
+        (Column::F32(from), Buffer::Bf16Mut(to)) => convert(from, &mut to[range], f32::to_bf16),
+        (Column::F64(from), Buffer::Bf16Mut(to)) => convert(from, &mut to[range], f64::to_bf16),
+        (Column::F32(from), Buffer::F16Mut(to)) => convert(from, &mut to[range], f32::to_f16),
+        (Column::F64(from), Buffer::F16Mut(to)) => convert(from, &mut to[range], f64::to_f16),
         (from, to) => panic!("a store of {} to {to:?}", from.ty().name()),
     }
 }

@@ -11,6 +11,7 @@ pub mod exchange;
 mod functions;
 pub mod kernel;
 mod lower;
+pub mod narrow;
 pub mod op;
 pub mod parse;
 mod passes;

@@ -56,15 +56,29 @@ impl Type {
 pub enum Storage {
     F32,
     F64,
+    /// The upper half of an f32: its exponents, 8 bits of precision.
+    Bf16,
+    /// IEEE 754's binary16: 11 bits of precision, exponents from -14 to 15.
+    F16,
 }
 
 impl Storage {
+    /// Every one, in the order in which they are listed.
+    pub const ALL: [Storage; 4] = [Storage::F32, Storage::F64, Storage::Bf16, Storage::F16];
+
     /// As printed: `f32`.
     pub fn name(self) -> &'static str {
         match self {
             Storage::F32 => "f32",
             Storage::F64 => "f64",
+            Storage::Bf16 => "bf16",
+            Storage::F16 => "f16",
         }
+    }
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Storage> {
+        Storage::ALL.into_iter().find(|storage| storage.name() == name)
     }
 
     /// Bytes per element.
@@ -72,14 +86,24 @@ impl Storage {
         match self {
             Storage::F32 => 4,
             Storage::F64 => 8,
+            Storage::Bf16 | Storage::F16 => 2,
         }
     }
 
     /// The type that a parameter stored like this is computed in.
     pub fn compute(self) -> Type {
         match self {
-            Storage::F32 => Type::F32,
+            Storage::F32 | Storage::Bf16 | Storage::F16 => Type::F32,
             Storage::F64 => Type::F64,
+        }
+    }
+
+    /// Whether it holds every value of this float type as it is.
+    pub fn holds(self, float: Type) -> bool {
+        match self {
+            Storage::F64 => true,
+            Storage::F32 => float == Type::F32,
+            Storage::Bf16 | Storage::F16 => false,
         }
     }
 }
@@ -212,6 +236,9 @@ pub enum Op {
     ToInt(Value),
     /// A signed integer to the float of its own width, to nearest even.
     ToFloat(Value),
+    /// A float as an array of that storage type would give it back: rounded once, to nearest even, and still of its own
+    /// type. What is too large becomes an infinity, a NaN stays one.
+    Narrow(Storage, Value),
 }
 
 impl Op {
@@ -247,6 +274,7 @@ impl Op {
             Op::Bitcast(ty, a) => Op::Bitcast(ty, f(a)),
             Op::ToInt(a) => Op::ToInt(f(a)),
             Op::ToFloat(a) => Op::ToFloat(f(a)),
+            Op::Narrow(storage, a) => Op::Narrow(storage, f(a)),
         }
     }
 }

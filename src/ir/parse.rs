@@ -100,7 +100,7 @@ fn parse_line(cursor: &mut Cursor<'_>, kernel: &mut Kernel) -> Result<Option<Opt
     }
     if cursor.eat("stream") {
         let name = cursor.name()?;
-        let storage = cursor.one_of(&[Storage::F32, Storage::F64], Storage::name, "a storage type")?;
+        let storage = cursor.one_of(&Storage::ALL, Storage::name, "a storage type")?;
         let access = cursor.one_of(&[Access::Read, Access::Write, Access::ReadWrite], Access::name, "r, w or rw")?;
         let block = cursor.eat("block");
         before_body(kernel)?;
@@ -142,6 +142,7 @@ fn operations() -> impl Iterator<Item = Op> {
         .chain(binary.into_iter().map(move |op| Op::Binary(op, v, v)))
         .chain(compare.into_iter().map(move |op| Op::Compare(op, v, v)))
         .chain([Op::Fma(v, v, v), Op::Select(v, v, v), Op::ToInt(v), Op::ToFloat(v)])
+        .chain(Storage::ALL.map(|storage| Op::Narrow(storage, v)))
 }
 
 /// An operation whose result is of type `ty`; it matters for constants and bitcasts alone.

@@ -23,7 +23,7 @@
 //! or by its index if it shares its name or the name needs quotes. A NaN is written by its bits.
 
 use super::kernel::{Kernel, KernelInst};
-use super::op::{Binary, Compare, Const, Math1, Op, Type, Unary, Value};
+use super::op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};
 use super::verify::types;
 use std::fmt::Write;
 
@@ -152,6 +152,12 @@ pub fn op_name(op: Op) -> &'static str {
         Op::Bitcast(..) => "bitcast",
         Op::ToInt(_) => "to_int",
         Op::ToFloat(_) => "to_float",
+        Op::Narrow(storage, _) => match storage {
+            Storage::F32 => "narrow_f32",
+            Storage::F64 => "narrow_f64",
+            Storage::Bf16 => "narrow_bf16",
+            Storage::F16 => "narrow_f16",
+        },
     }
 }
 

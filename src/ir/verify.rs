@@ -257,6 +257,7 @@ pub fn op_type(op: Op, operand: impl Fn(Value) -> Option<Type>) -> Result<Type, 
             Type::I32 => Ok(Type::F32),
             _ => Ok(Type::F64),
         },
+        Op::Narrow(_, a) => float(a),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::check::program::{Extent, Program, StateId};
 use crate::check::without_docs_and_defaults;
 use crate::ir::Storage;
 use crate::schedule::Driver;
+use half::{bf16, f16};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
@@ -96,6 +97,8 @@ impl Optimizer {
                 State::Scalar(x) => scalar(*x),
                 State::F32(x) => (Dtype::F32, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
                 State::F64(x) => (Dtype::F64, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+                State::Bf16(x) => (Dtype::BF16, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+                State::F16(x) => (Dtype::F16, shape.to_vec(), x.iter().flat_map(|x| x.to_le_bytes()).collect()),
             };
             entries.insert(format!("{tensor}/{name}"), entry);
         };
@@ -314,7 +317,9 @@ impl Optimizer {
         let (state, storage) = match view.dtype() {
             Dtype::F32 => (State::F32(floats(view.data(), f32::from_le_bytes)), Storage::F32),
             Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes)), Storage::F64),
-            other => return Err(format!("`{name}` is stored as {other:?}; this version has f32 and f64")),
+            Dtype::BF16 => (State::Bf16(floats(view.data(), bf16::from_le_bytes)), Storage::Bf16),
+            Dtype::F16 => (State::F16(floats(view.data(), f16::from_le_bytes)), Storage::F16),
+            other => return Err(format!("`{name}` is stored as {other:?}; states are f32, f64, bf16 or f16")),
         };
         if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize])
             && (slot.array_shape(extent) != view.shape() || slot.storage != storage)

@@ -12,7 +12,7 @@ use super::state::State;
 use crate::check::program::{ExprId, Extent, NodeKind, Program, StateId};
 use crate::ir::eval_step::{TensorStep, eval_steps};
 use crate::ir::step::{Array, Source};
-use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Storage, eval_step, lower_init};
+use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Type, eval_step, lower_init};
 use std::sync::Arc;
 
 /// What a step has given its first value.
@@ -234,9 +234,9 @@ pub(super) fn alone(
     // A first value that is the same everywhere is computed once.
     let init = program.states[id.index()].init;
     let is_one_value = program.node(init).extent.is_scalar() && !reduces(program, init);
-    let one = || match slot.storage {
-        Storage::F32 => Column::F32(vec![0.0]),
-        Storage::F64 => Column::F64(vec![0.0]),
+    let one = || match slot.storage.compute() {
+        Type::F32 => Column::F32(vec![0.0]),
+        _ => Column::F64(vec![0.0]),
     };
     let column = if is_one_value { one() } else { param() };
     let mut arrays = Arrays([(Array::Param, column)].into());

@@ -14,7 +14,7 @@ use crate::check::program::Extent;
 use crate::ir::random::Key;
 use crate::ir::region::{Level, Region};
 use crate::ir::step::Reduced;
-use crate::ir::{Exchange, Scalar, Storage};
+use crate::ir::{Exchange, Scalar, Storage, Type};
 use crate::plan::{Part, Skip, StreamOf};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -115,9 +115,9 @@ impl Phase<'_> {
         worker: &mut Worker,
     ) {
         // `identify` has seen to it that parameter and gradient are of the slot's type.
-        match slot.storage {
-            Storage::F32 => self.tensor_of::<f32>(slot, own, tensor, work, worker),
-            Storage::F64 => self.tensor_of::<f64>(slot, own, tensor, work, worker),
+        match slot.storage.compute() {
+            Type::F32 => self.tensor_of::<f32>(slot, own, tensor, work, worker),
+            _ => self.tensor_of::<f64>(slot, own, tensor, work, worker),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is kept for each tensor from step to step.
 
 use crate::ir::{Buffer, Storage};
+use half::{bf16, f16};
 
 /// A state of a tensor, as [`Optimizer::state`](super::Optimizer::state) shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,6 +10,10 @@ pub enum StateValues<'a> {
     F32(&'a [f32]),
     /// One value per element (or matrix, row, column or unit) of an f64 parameter, in row-major order.
     F64(&'a [f64]),
+    /// One value per element (or matrix, row, column or unit) of a state that is stored as bf16, in row-major order.
+    Bf16(&'a [bf16]),
+    /// One value per element (or matrix, row, column or unit) of a state that is stored as f16, in row-major order.
+    F16(&'a [f16]),
     /// One value for the tensor, its group or the model.
     Scalar(f64),
 }
@@ -21,6 +26,8 @@ pub(super) enum State {
     Absent,
     F32(Vec<f32>),
     F64(Vec<f64>),
+    Bf16(Vec<bf16>),
+    F16(Vec<f16>),
     Scalar(f64),
 }
 
@@ -30,6 +37,8 @@ impl State {
         match storage {
             Storage::F32 => State::F32(vec![0.0; len]),
             Storage::F64 => State::F64(vec![0.0; len]),
+            Storage::Bf16 => State::Bf16(vec![bf16::ZERO; len]),
+            Storage::F16 => State::F16(vec![f16::ZERO; len]),
         }
     }
 
@@ -48,6 +57,8 @@ impl State {
         match self {
             State::F32(_) => Some(Storage::F32),
             State::F64(_) => Some(Storage::F64),
+            State::Bf16(_) => Some(Storage::Bf16),
+            State::F16(_) => Some(Storage::F16),
             State::Absent | State::Scalar(_) => None,
         }
     }
@@ -68,6 +79,8 @@ impl State {
             State::Absent => 0,
             State::F32(x) => x.len() * 4,
             State::F64(x) => x.len() * 8,
+            State::Bf16(x) => x.len() * 2,
+            State::F16(x) => x.len() * 2,
             State::Scalar(_) => 8,
         }
     }
@@ -77,6 +90,8 @@ impl State {
             State::Absent => None,
             State::F32(x) => Some(StateValues::F32(x)),
             State::F64(x) => Some(StateValues::F64(x)),
+            State::Bf16(x) => Some(StateValues::Bf16(x)),
+            State::F16(x) => Some(StateValues::F16(x)),
             State::Scalar(x) => Some(StateValues::Scalar(*x)),
         }
     }
@@ -86,6 +101,8 @@ impl State {
         match self {
             State::F32(x) => Some(Buffer::F32Mut(x)),
             State::F64(x) => Some(Buffer::F64Mut(x)),
+            State::Bf16(x) => Some(Buffer::Bf16Mut(x)),
+            State::F16(x) => Some(Buffer::F16Mut(x)),
             State::Absent | State::Scalar(_) => None,
         }
     }

@@ -163,10 +163,10 @@ impl<T: Erase> SweepRun<'_, T> {
             put(stream, T::buffer_mut(arrays.param));
         }
         if let Some(stream) = place(StreamOf::Array(Array::Grad)) {
-            put(stream, whole(&mut arrays.grad));
+            put(stream, arrays.grad.borrow());
         }
         if let Some(stream) = place(StreamOf::Array(Array::Copy)) {
-            arrays.copy.iter_mut().for_each(|copy| put(stream, whole(copy)));
+            arrays.copy.iter_mut().for_each(|copy| put(stream, copy.borrow()));
         }
         for (id, slice) in &arrays.inputs {
             if let Some(stream) = place(StreamOf::Array(Array::Input(*id))) {
@@ -287,7 +287,7 @@ impl<T: Erase> SweepRun<'_, T> {
     fn run_kernel(&self, streams: &mut [StreamAt<'_>], blocks: &mut [T], (low, len): (usize, usize)) {
         let mut blocks = blocks.chunks_exact_mut(BLOCK);
         let buffers = streams.iter_mut().filter_map(|stream| match stream {
-            StreamAt::Array(buffer) => Some(part(buffer, low, len)),
+            StreamAt::Array(buffer) => Some(buffer.part(low, len)),
             StreamAt::Block => blocks.next().map(|block| T::buffer_mut(&mut block[..len])),
         });
         match Args::new(&self.sweep.kernel, buffers, T::uniforms(self.uniforms)) {
@@ -396,7 +396,7 @@ impl<'a, T: Erase> Piece<'a, T> {
             let (a, b) = match stream {
                 StreamAt::Block => (StreamAt::Block, StreamAt::Block),
                 StreamAt::Array(buffer) => {
-                    let (a, b) = split(buffer, len);
+                    let (a, b) = buffer.split_at(len);
                     (StreamAt::Array(a), StreamAt::Array(b))
                 }
             };
@@ -409,43 +409,5 @@ impl<'a, T: Erase> Piece<'a, T> {
             later.outs.push(b);
         }
         (first, later)
-    }
-}
-
-/// The same memory, for as long as the buffer is borrowed.
-fn whole<'b>(buffer: &'b mut Buffer<'_>) -> Buffer<'b> {
-    let len = buffer.len();
-    part(buffer, 0, len)
-}
-
-/// `len` values from `low`.
-fn part<'b>(buffer: &'b mut Buffer<'_>, low: usize, len: usize) -> Buffer<'b> {
-    match buffer {
-        Buffer::F32(x) => Buffer::F32(&x[low..low + len]),
-        Buffer::F32Mut(x) => Buffer::F32Mut(&mut x[low..low + len]),
-        Buffer::F64(x) => Buffer::F64(&x[low..low + len]),
-        Buffer::F64Mut(x) => Buffer::F64Mut(&mut x[low..low + len]),
-    }
-}
-
-/// The first `at` values, and those after them.
-fn split(buffer: Buffer<'_>, at: usize) -> (Buffer<'_>, Buffer<'_>) {
-    match buffer {
-        Buffer::F32(x) => {
-            let (a, b) = x.split_at(at);
-            (Buffer::F32(a), Buffer::F32(b))
-        }
-        Buffer::F32Mut(x) => {
-            let (a, b) = x.split_at_mut(at);
-            (Buffer::F32Mut(a), Buffer::F32Mut(b))
-        }
-        Buffer::F64(x) => {
-            let (a, b) = x.split_at(at);
-            (Buffer::F64(a), Buffer::F64(b))
-        }
-        Buffer::F64Mut(x) => {
-            let (a, b) = x.split_at_mut(at);
-            (Buffer::F64Mut(a), Buffer::F64Mut(b))
-        }
     }
 }

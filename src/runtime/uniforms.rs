@@ -1,7 +1,7 @@
 //! What scalar code gives to a sweep: its outputs, each rounded once to the compute type.
 
 use crate::ir::region::Region;
-use crate::ir::{Scalar, Storage};
+use crate::ir::{Scalar, Storage, Type};
 
 /// The uniforms of a sweep.
 #[derive(Default)]
@@ -17,9 +17,9 @@ impl UniformValues {
         self.f64.clear();
         for output in region.outputs.iter().take(count) {
             let Scalar::F64(x) = registers[output.index()] else { continue };
-            match storage {
-                Storage::F32 => self.f32.push(x as f32),
-                Storage::F64 => self.f64.push(x),
+            match storage.compute() {
+                Type::F32 => self.f32.push(x as f32),
+                _ => self.f64.push(x),
             }
         }
     }

@@ -6,6 +6,7 @@ use ndarray::{ArrayD, IxDyn};
 use std::collections::BTreeMap;
 use updraft::check::program::{Extent, HyperId, Program, StateId};
 use updraft::ir::eval_step::{TensorStep, eval_steps};
+use updraft::ir::narrow::Narrow;
 use updraft::ir::random::Key;
 use updraft::ir::step::Array;
 use updraft::ir::{Alone, Arrays, Column, Scalar, Scalars, Step, lower, lower_init};
@@ -29,6 +30,7 @@ fn column(storage: Storage, values: &[f64]) -> Column {
     match storage {
         Storage::F32 => Column::F32(values.iter().map(|x| *x as f32).collect()),
         Storage::F64 => Column::F64(values.to_vec()),
+        half => Column::F32(values.iter().map(|x| (*x as f32).narrow(half)).collect()),
     }
 }
 
@@ -45,6 +47,8 @@ fn of_state(state: StateValues<'_>) -> Column {
     match state {
         StateValues::F32(x) => Column::F32(x.to_vec()),
         StateValues::F64(x) => Column::F64(x.to_vec()),
+        StateValues::Bf16(x) => Column::F32(x.iter().map(|x| x.to_f32()).collect()),
+        StateValues::F16(x) => Column::F32(x.iter().map(|x| x.to_f32()).collect()),
         StateValues::Scalar(x) => Column::F64(vec![x]),
     }
 }

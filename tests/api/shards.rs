@@ -70,6 +70,8 @@ fn bits(values: StateValues<'_>) -> Vec<u32> {
     match values {
         StateValues::F32(x) => x.iter().map(|x| x.to_bits()).collect(),
         StateValues::F64(x) => x.iter().flat_map(|x| [x.to_bits() as u32, (x.to_bits() >> 32) as u32]).collect(),
+        StateValues::Bf16(x) => x.iter().map(|x| u32::from(x.to_bits())).collect(),
+        StateValues::F16(x) => x.iter().map(|x| u32::from(x.to_bits())).collect(),
         StateValues::Scalar(x) => vec![x.to_bits() as u32, (x.to_bits() >> 32) as u32],
     }
 }

@@ -20,7 +20,7 @@ pub fn random_kernel(seed: u64) -> Kernel {
     let streams = (0..random.below(9)).map(|i| Stream {
         name: format!("s{i}"),
         // Now and then one that is converted.
-        storage: if random.once_in(6) { random.pick(&[Storage::F32, Storage::F64]) } else { own },
+        storage: if random.once_in(4) { random.pick(&Storage::ALL) } else { own },
         access: random.pick(&[Access::Read, Access::Write, Access::ReadWrite]),
         block: i % 5 == 4,
     });
@@ -116,7 +116,11 @@ impl Builder {
 
     fn operation(&mut self) {
         let (float, int) = (self.kernel.compute, self.int());
-        match self.random.below(20) {
+        match self.random.below(22) {
+            20.. => {
+                let op = Op::Narrow(self.random.pick(&Storage::ALL), self.value(float));
+                self.op(op, float);
+            }
             0..3 => {
                 let op = Op::Unary(self.random.pick(&UNARY), self.value(float));
                 self.op(op, float);

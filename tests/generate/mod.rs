@@ -46,6 +46,17 @@ impl Random {
         }
     }
 
+    /// The bits of a half: any, or with an exponent of zeros or of ones.
+    pub fn spicy_half(&mut self, exponent: u16) -> u16 {
+        let bits = self.bits() as u16;
+        match self.below(4) {
+            0 => bits & !exponent,
+            1 => bits | exponent,
+            2 => bits & !(exponent >> 1),
+            _ => bits,
+        }
+    }
+
     /// A float: mostly special, sometimes ordinary, sometimes any bits.
     pub fn spicy_f64(&mut self) -> f64 {
         match self.below(8) {
@@ -57,7 +68,7 @@ impl Random {
 }
 
 /// Values at which operations have an edge.
-pub const SPICE_F32: [f32; 30] = [
+pub const SPICE_F32: [f32; 38] = [
     f32::NAN,
     f32::INFINITY,
     f32::NEG_INFINITY,
@@ -88,10 +99,20 @@ pub const SPICE_F32: [f32; 30] = [
     -2147483648.0,
     -2147483904.0,
     2147483520.0,
+    // At the edges of f16: its largest value, the tie with infinity, the least normal, the least, and ties.
+    65504.0,
+    65520.0,
+    -65519.996,
+    6.1035156e-5,
+    -5.9604645e-8,
+    2.9802322e-8,
+    // Ties of both halves.
+    1.003_906_3,
+    -1.0004883,
 ];
 
 /// Values at which operations have an edge.
-pub const SPICE_F64: [f64; 30] = [
+pub const SPICE_F64: [f64; 38] = [
     f64::NAN,
     f64::INFINITY,
     f64::NEG_INFINITY,
@@ -122,4 +143,13 @@ pub const SPICE_F64: [f64; 30] = [
     -9223372036854775808.0,
     -9223372036854777856.0,
     9223372036854774784.0,
+    // At the edges of f16 and bf16, and beside ties by less than an f32 can tell.
+    65519.99999999999,
+    65520.0,
+    -3.3961775292304957e38,
+    2.9802322387695312e-8,
+    2.980232238769532e-8,
+    1.0039062500000002,
+    -1.00048828125,
+    4.591774807899561e-41,
 ];

@@ -6,6 +6,7 @@ use ndarray::{ArrayViewD, ArrayViewMutD};
 use updraft::check::program::{Extent, ReportId, StateId};
 use updraft::codegen::Lanes;
 use updraft::ir::Column;
+use updraft::ir::narrow::Narrow;
 use updraft::{Engine, Math, Optimizer, Rule, StateValues, Storage, Tensor};
 
 /// The hypers of each group that are no defaults: the rest has none.
@@ -39,6 +40,7 @@ fn column(storage: Storage, len: usize, values: Values, random: &mut Random) -> 
     match storage {
         Storage::F32 => Column::F32(numbers.map(|x| x as f32).collect()),
         Storage::F64 => Column::F64(numbers.collect()),
+        half => Column::F32(numbers.map(|x| (x as f32).narrow(half)).collect()),
     }
 }
 

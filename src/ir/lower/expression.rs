@@ -6,7 +6,7 @@ use crate::check::program::{
     BinaryOp, ConditionId, DrawFn, DrawId, ExprId, Extent, Function, NodeKind, ReduceFn, ReductionId,
 };
 use crate::ir::functions;
-use crate::ir::op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};
+use crate::ir::op::{Binary, Compare, Const, Math1, Op, Type, Unary, Value};
 use crate::ir::step::{Array, Fold, Math, Reduced, Source, StepInst};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,9 +71,9 @@ impl Lowering<'_> {
         let of = |id: &ExprId| lowered[id].clone();
         let value = match kind {
             NodeKind::Number(x) => self.constant(*x),
-            NodeKind::Epsilon => self.constant(match self.storage {
-                Storage::F32 => f64::from(f32::EPSILON),
-                Storage::F64 => f64::EPSILON,
+            NodeKind::Epsilon => self.constant(match self.storage.compute() {
+                Type::F32 => f64::from(f32::EPSILON),
+                _ => f64::EPSILON,
             }),
             NodeKind::Bool(b) => self.op(Op::Const(Const::Bool(*b))),
             NodeKind::Hyper(id) => self.source(Source::Hyper(*id)),

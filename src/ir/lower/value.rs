@@ -207,7 +207,7 @@ impl Lowering<'_> {
         match op {
             Op::Const(c) => c.ty(),
             Op::Compare(..) => Type::Bool,
-            Op::Unary(_, a) | Op::Binary(_, a, _) | Op::Fma(a, _, _) | Op::Select(_, a, _) => of(a),
+            Op::Unary(_, a) | Op::Binary(_, a, _) | Op::Fma(a, _, _) | Op::Select(_, a, _) | Op::Narrow(_, a) => of(a),
             Op::Bitcast(ty, _) => ty,
             Op::ToInt(a) if of(a) == Type::F32 => Type::I32,
             Op::ToInt(_) => Type::I64,
