@@ -11,7 +11,7 @@
 use crate::check::print_program;
 use crate::check::program::NodeKind;
 #[cfg(feature = "jit")]
-use crate::codegen::{Backend, Cranelift, Isa, Lanes, Target, Text};
+use crate::codegen::{Isa, Lanes, Target, Text, backend};
 use crate::ir::{Facts, Math, Step, Storage, lower, print_kernel};
 use crate::plan::plan;
 use crate::runtime::{Error, HyperValue, Rule};
@@ -96,8 +96,8 @@ pub struct EmitOptions {
     /// all `t` up to 10,000, those around every number in the rule and every hyper, and the powers of two up to 2^40 are
     /// tried.
     pub all: bool,
-    /// The instruction set; by default the family of this machine, whether or not it has the features. Name one where
-    /// the text is to be the same everywhere.
+    /// The instruction set; by default the widest of this machine's family, whether or not it has the features. Name one
+    /// where the text is to be the same everywhere.
     #[cfg(feature = "jit")]
     pub isa: Isa,
     /// How many elements the code takes at a time.
@@ -115,7 +115,7 @@ impl Default for EmitOptions {
             shape: vec![64, 64],
             all: false,
             #[cfg(feature = "jit")]
-            isa: if cfg!(target_arch = "aarch64") { Isa::Aarch64 } else { Isa::X86_64Fma },
+            isa: if cfg!(target_arch = "aarch64") { Isa::Aarch64 } else { Isa::X86_64Avx2Fma },
             #[cfg(feature = "jit")]
             lanes: Lanes::Simd,
         }
@@ -240,8 +240,8 @@ fn text(rule: &Rule, stage: Stage, options: &EmitOptions, facts: &Facts) -> Resu
 fn kernel_text(stage: Stage, options: &EmitOptions, kernel: &crate::ir::Kernel) -> Result<String, String> {
     let target = Target { isa: options.isa, lanes: options.lanes };
     match stage {
-        Stage::Clif => Cranelift.text(kernel, target, Text::Clif).map_err(|error| error.to_string()),
-        Stage::Asm => Cranelift.text(kernel, target, Text::Asm).map_err(|error| error.to_string()),
+        Stage::Clif => backend(target.isa).text(kernel, target, Text::Clif).map_err(|error| error.to_string()),
+        Stage::Asm => backend(target.isa).text(kernel, target, Text::Asm).map_err(|error| error.to_string()),
         _ => Ok(print_kernel(kernel)),
     }
 }

@@ -141,6 +141,8 @@ pub mod syntax;
 #[cfg(feature = "cli")]
 pub mod train;
 
+#[cfg(feature = "jit")]
+pub use codegen::Codegen;
 pub use diagnostic::{Code, CompileError, Diagnostic, Severity};
 pub use emit::{EmitOptions, Stage, emit};
 pub use ir::{Facts, Math, Outcome, Storage};

@@ -3,7 +3,7 @@
 //! Instructions are asserted by what they contain and lack, never whole: register names are not ours.
 #![cfg(feature = "jit")]
 
-use updraft::codegen::{Backend, Code, CodegenError, Cranelift, Isa, Lanes, Target, Text};
+use updraft::codegen::{Backend, Code, Codegen, CodegenError, Cranelift, Isa, Lanes, Target, Text, Wide};
 use updraft::ir::{Args, ArgsError, Buffer, Kernel, Problem, Uniforms, parse_kernel, print_kernel, verify_kernel};
 
 const X86: Target = Target { isa: Isa::X86_64Fma, lanes: Lanes::Simd };
@@ -269,11 +269,18 @@ fn what_cannot_be_compiled_is_an_error() {
     }
     for isa in Isa::ALL {
         let result = Cranelift.compile(&kernel(SGD), Target { isa, lanes: Lanes::Simd });
-        match Isa::host() == Some(isa) {
+        match isa.is_available() {
             true => assert!(result.is_ok()),
             false => assert_eq!(result.unwrap_err(), CodegenError::OtherHost(isa)),
         }
+        let result = Wide.compile(&kernel(SGD), Target { isa, lanes: Lanes::Simd });
+        match (isa.codegen(), isa.is_available()) {
+            (Codegen::Cranelift, _) => assert_eq!(result.unwrap_err(), CodegenError::OtherBackend(isa)),
+            (Codegen::Wide, true) => assert!(result.is_ok()),
+            (Codegen::Wide, false) => assert_eq!(result.unwrap_err(), CodegenError::OtherHost(isa)),
+        }
     }
+    assert!(matches!(Wide.compile(&ill, X86), Err(CodegenError::Invalid(_))));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use generate::kernel::{COMPARE, FLOAT, INT, UNARY, random_kernel, shrink};
 use half::{bf16, f16};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use updraft::codegen::{Backend, Code, Cranelift, Isa, Lanes, Target, Text};
+use updraft::codegen::{Code, Codegen, Isa, Lanes, Target, Text, backend};
 use updraft::ir::print::op_name;
 use updraft::ir::verify::types;
 use updraft::ir::{
@@ -137,14 +137,22 @@ enum Engine {
     Code(Code),
 }
 
-fn code(kernel: &Kernel, lanes: Lanes) -> Engine {
-    let isa = Isa::host().expect("tests of code run on a machine that has an instruction set of ours");
-    Engine::Code(Cranelift.compile(kernel, Target { isa, lanes }).unwrap())
+fn code(kernel: &Kernel, codegen: Codegen, lanes: Lanes) -> Engine {
+    let isa = codegen.host().expect("a code generator of this machine");
+    Engine::Code(backend(isa).compile(kernel, Target { isa, lanes }).unwrap())
+}
+
+/// The code of every generator that this machine has, one element at a time and in vectors.
+fn codes(kernel: &Kernel) -> Vec<(&'static str, Engine)> {
+    let available = Codegen::ALL.into_iter().filter(|codegen| codegen.is_available());
+    let codes = available.flat_map(|codegen| [(codegen, Lanes::One), (codegen, Lanes::Simd)]);
+    codes.map(|(codegen, lanes)| (codegen.name(), code(kernel, codegen, lanes))).collect()
 }
 
 /// Runs all engines on the same data; `Err` says how they differ.
 fn compare(kernel: &Kernel, lengths: &[usize], seed: u64) -> Result<(), String> {
-    let engines = [("one-lane", code(kernel, Lanes::One)), ("simd", code(kernel, Lanes::Simd))];
+    let engines = codes(kernel);
+    assert!(!engines.is_empty(), "tests of code run on a machine that has an instruction set of ours");
     let mut random = Random::new(seed ^ 0xda7a);
     for &len in lengths {
         let before = Data::random(kernel, len, &mut random);
@@ -390,7 +398,7 @@ fn every_operation_agrees_on_special_values_in_every_lane() {
     values64.extend(bits64);
     for kernel in operation_kernels() {
         verify_kernel(&kernel).unwrap();
-        let engines = [code(&kernel, Lanes::One), code(&kernel, Lanes::Simd)];
+        let engines = codes(&kernel);
         let count = values32.len() * values32.len();
         // Every pair; the third operand of select takes both outcomes, of fma a different value for each turn.
         let index = |stream: usize, i: usize| match stream {
@@ -409,11 +417,11 @@ fn every_operation_agrees_on_special_values_in_every_lane() {
             let before = Data { arrays: arrays.clone(), uniforms, offsets: vec![first; 5], len: count - first };
             let mut expected = before.clone();
             expected.run(&kernel, &Engine::Eval);
-            for engine in &engines {
+            for (name, engine) in &engines {
                 let mut found = before.clone();
                 found.run(&kernel, engine);
                 if let Some(difference) = expected.difference(&found, &before) {
-                    panic!("{difference}, from {first}\n{}", print_kernel(&kernel));
+                    panic!("{name}: {difference}, from {first}\n{}", print_kernel(&kernel));
                 }
             }
         }
@@ -425,7 +433,7 @@ fn every_operation_compiles_for_every_target() {
     for kernel in operation_kernels() {
         for isa in Isa::ALL {
             for lanes in [Lanes::One, Lanes::Simd] {
-                let text = Cranelift.text(&kernel, Target { isa, lanes }, Text::Asm);
+                let text = backend(isa).text(&kernel, Target { isa, lanes }, Text::Asm);
                 let text = text.unwrap_or_else(|error| panic!("{}: {error}\n{}", isa.name(), print_kernel(&kernel)));
                 let calls = |line: &str| ["call", "bl ", "blr "].iter().any(|call| line.trim_start().starts_with(call));
                 assert!(!text.lines().any(calls), "{text}");
@@ -455,7 +463,7 @@ fn converts(kernel: &Kernel, from: &Array, expected: &Array) {
     };
     let uniforms = if kernel.compute == Type::F32 { Array::F32(vec![]) } else { Array::F64(vec![]) };
     let before = Data { arrays: vec![from.clone(), to], uniforms, offsets: vec![0; 2], len: from.len() };
-    let engines = [("eval", Engine::Eval), ("one-lane", code(kernel, Lanes::One)), ("simd", code(kernel, Lanes::Simd))];
+    let engines = std::iter::once(("eval", Engine::Eval)).chain(codes(kernel));
     for (name, engine) in engines {
         let mut found = before.clone();
         found.run(kernel, &engine);

@@ -2,6 +2,7 @@
 
 use super::{Failure, load_any, parse_set, print};
 use crate::codegen::{Isa, Lanes};
+use crate::ir::Type;
 use crate::{EmitOptions, HyperValue, Math, Stage, Storage};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
@@ -34,7 +35,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N,N,..", default_value = "64,64", value_parser = parse_shape)]
     shape: Shape,
     /// Elements at a time in clif and asm: 1 leaves the SIMD body out [default: as many as a vector holds]
-    #[arg(long, value_name = "N", value_parser = PossibleValuesParser::new(["1", "2", "4"]))]
+    #[arg(long, value_name = "N", value_parser = PossibleValuesParser::new(["1", "2", "4", "8"]))]
     lanes: Option<String>,
     /// Print every plan that a change of t alone can reach
     #[arg(long)]
@@ -44,7 +45,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let rule = load_any(&args.rule)?;
     let defaults = EmitOptions::default();
-    let simd = 16 / args.dtype.bytes();
+    let isa = args.isa.unwrap_or(defaults.isa);
+    let simd = isa.vector_lanes(if args.dtype.compute() == Type::F64 { 8 } else { 4 });
     let lanes = match args.lanes.as_deref() {
         None => Lanes::Simd,
         Some("1") => Lanes::One,
@@ -52,7 +54,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Some(lanes) => {
             let dtype = args.dtype.name();
             return Err(Failure::Usage(format!(
-                "--lanes {lanes} does not fit {dtype}: a vector holds {simd} of them, so --lanes takes 1 or {simd}"
+                "--lanes {lanes} does not fit {dtype}: a vector of {isa} holds {simd} of them, so --lanes takes 1 or {simd}",
+                isa = isa.name()
             )));
         }
     };
@@ -63,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         t: args.t,
         shape: args.shape.0.clone(),
         all: args.all,
-        isa: args.isa.unwrap_or(defaults.isa),
+        isa,
         lanes,
     };
     print(&crate::emit(&rule, args.stage, &options)?)

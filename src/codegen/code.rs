@@ -1,6 +1,6 @@
 //! Executable memory, and the one way into it.
 //!
-//! Comes in: the bytes of a kernel's function. Goes out: [`Code`], which runs it on checked arguments. The bytes are
+//! Comes in: the bytes of a kernel's function, from either back end. Goes out: [`Code`], which runs it on checked arguments. The bytes are
 //! written to fresh pages that then become executable and are never both writable and executable; the pages live as long
 //! as any clone of the `Code`, and are given back with the last.
 //!
@@ -14,7 +14,6 @@ use super::isa::Isa;
 use super::{CodegenError, emit};
 use crate::ir::args::Shape;
 use crate::ir::{Args, ArgsError, Buffer, Kernel, Uniforms};
-use cranelift_codegen::CompiledCode;
 use cranelift_jit::{JITBuilder, JITModule, SystemMemoryProvider};
 use cranelift_module::{Module, ModuleError, default_libcall_names};
 use smallvec::SmallVec;
@@ -57,24 +56,21 @@ impl Drop for Pages {
 }
 
 impl Code {
-    /// Maps the bytes that `machine_code` made of `kernel` for `isa`, this machine's instruction set.
-    pub(super) fn new(kernel: &Kernel, isa: Isa, code: &CompiledCode) -> Result<Code, CodegenError> {
-        if !code.buffer.relocs().is_empty() {
-            // Nothing is left to be linked, so no symbol is looked up, by whatever name.
-            return Err(CodegenError::Cranelift("the code refers to symbols".into()));
-        }
+    /// Maps the bytes that a back end made of `kernel` for `isa`, an instruction set of this machine. The function begins
+    /// at the byte `entry`, before which there are constants; the first byte is aligned to `align`.
+    pub(super) fn new(kernel: &Kernel, isa: Isa, bytes: &[u8], entry: usize, align: u64) -> Result<Code, CodegenError> {
         let mut builder = JITBuilder::with_isa(isa.target().clone(), default_libcall_names());
         builder.memory_provider(Box::new(SystemMemoryProvider::new()));
         // Into the owner at once, so that its pages are given back if what follows fails.
         let mut pages = Pages(Mutex::new(Some(JITModule::new(builder))));
         let module = pages.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().expect("put there just now");
         let id = module.declare_anonymous_function(&emit::signature()).map_err(module_error)?;
-        let align = u64::from(code.buffer.alignment);
-        module.define_function_bytes(id, align, code.code_buffer(), &[]).map_err(module_error)?;
+        module.define_function_bytes(id, align, bytes, &[]).map_err(module_error)?;
         module.finalize_definitions().map_err(module_error)?;
-        let address = module.get_finalized_function(id);
-        // SAFETY: `address` is the first byte of a function of this type: `machine_code` compiled it from what `emit`
-        // built with `emit::signature`, for `isa`, which `compile` found to be this machine's.
+        let address = module.get_finalized_function(id).wrapping_add(entry);
+        // SAFETY: `address` is the first byte of a function of this type, which both back ends make: Cranelift from what
+        // `emit` built with `emit::signature`, `wide` by the same convention; for `isa`, which `compile` found to be this
+        // machine's.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };
         Ok(Code { entry, shape: Arc::new(Shape::of(kernel)), _pages: Arc::new(pages) })
     }
@@ -114,6 +110,6 @@ impl Code {
 fn module_error(error: ModuleError) -> CodegenError {
     match error {
         ModuleError::Allocation { .. } | ModuleError::Backend(_) => CodegenError::Memory(error.to_string()),
-        error => CodegenError::Cranelift(error.to_string()),
+        error => CodegenError::Failed(error.to_string()),
     }
 }

@@ -13,18 +13,21 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// x86-64 with SSE4.2, AVX and FMA, and nothing more.
     X86_64Fma,
+    /// x86-64 with AVX2, FMA and F16C beside what [`X86_64Fma`](Isa::X86_64Fma) has: vectors of 256 bits.
+    X86_64Avx2Fma,
     /// 64-bit Arm, whose vectors and fused multiply-add are part of every processor.
     Aarch64,
 }
 
 impl Isa {
     /// Every one, in the order in which they are listed.
-    pub const ALL: [Isa; 2] = [Isa::X86_64Fma, Isa::Aarch64];
+    pub const ALL: [Isa; 3] = [Isa::X86_64Fma, Isa::X86_64Avx2Fma, Isa::Aarch64];
 
     /// As written after `--isa`: `x86_64+fma`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::X86_64Fma => "x86_64+fma",
+            Isa::X86_64Avx2Fma => "x86_64+avx2+fma",
             Isa::Aarch64 => "aarch64",
         }
     }
@@ -34,26 +37,50 @@ impl Isa {
         Isa::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
-    /// The one whose code this machine runs, if any.
-    pub fn host() -> Option<Isa> {
+    /// Whether this machine runs its code.
+    pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
-            let has_all = std::is_x86_feature_detected!("sse3")
+            let has_fma = std::is_x86_feature_detected!("sse3")
                 && std::is_x86_feature_detected!("ssse3")
                 && std::is_x86_feature_detected!("sse4.1")
                 && std::is_x86_feature_detected!("sse4.2")
                 && std::is_x86_feature_detected!("avx")
                 && std::is_x86_feature_detected!("fma");
-            has_all.then_some(Isa::X86_64Fma)
+            match self {
+                Isa::X86_64Fma => has_fma,
+                Isa::X86_64Avx2Fma => {
+                    has_fma && std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("f16c")
+                }
+                Isa::Aarch64 => false,
+            }
         }
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(not(target_arch = "x86_64"))]
         {
-            Some(Isa::Aarch64)
+            self == Isa::Aarch64 && cfg!(target_arch = "aarch64")
         }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        {
-            None
+    }
+
+    /// The one whose code is fastest on this machine, if it runs any.
+    pub fn host() -> Option<Isa> {
+        [Isa::X86_64Avx2Fma, Isa::X86_64Fma, Isa::Aarch64].into_iter().find(|isa| isa.is_available())
+    }
+
+    /// What makes its code.
+    pub fn codegen(self) -> Codegen {
+        match self {
+            Isa::X86_64Avx2Fma => Codegen::Wide,
+            Isa::X86_64Fma | Isa::Aarch64 => Codegen::Cranelift,
         }
+    }
+
+    /// How many elements of so many bytes one of its vectors holds.
+    pub fn vector_lanes(self, bytes: usize) -> usize {
+        let vector = match self {
+            Isa::X86_64Avx2Fma => 32,
+            Isa::X86_64Fma | Isa::Aarch64 => 16,
+        };
+        vector / bytes
     }
 
     /// Cranelift's description of it, made once in a process.
@@ -65,6 +92,10 @@ impl Isa {
                 Isa::X86_64Fma => (
                     "x86_64-unknown-unknown",
                     &["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_avx", "has_fma"],
+                ),
+                Isa::X86_64Avx2Fma => (
+                    "x86_64-unknown-unknown",
+                    &["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_avx", "has_avx2", "has_fma"],
                 ),
                 Isa::Aarch64 => ("aarch64-unknown-unknown", &[]),
             };
@@ -96,12 +127,44 @@ fn flags() -> Flags {
     Flags::new(flags)
 }
 
+/// What makes code. All of it gives the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Codegen {
+    /// Cranelift: vectors of 128 bits, on every instruction set.
+    Cranelift,
+    /// The crate's own for AVX2: vectors of 256 bits.
+    Wide,
+}
+
+impl Codegen {
+    /// Every one.
+    pub const ALL: [Codegen; 2] = [Codegen::Cranelift, Codegen::Wide];
+
+    /// As written after `--codegen`: `wide`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codegen::Cranelift => "cranelift",
+            Codegen::Wide => "wide",
+        }
+    }
+
+    /// The instruction set of this machine that it makes code for, if there is one.
+    pub fn host(self) -> Option<Isa> {
+        Isa::ALL.into_iter().find(|isa| isa.codegen() == self && isa.is_available())
+    }
+
+    /// Whether this machine runs its code.
+    pub fn is_available(self) -> bool {
+        self.host().is_some()
+    }
+}
+
 /// How many elements the code handles at once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Lanes {
     /// One after the other: the loop that is else the tail.
     One,
-    /// 128-bit vectors, then a tail of one after the other.
+    /// Vectors, then a tail of one after the other.
     Simd,
 }
 
@@ -131,5 +194,6 @@ mod tests {
             assert_eq!(Isa::from_name(isa.name()), Some(isa));
         }
         assert_eq!(Isa::from_name("x86_64"), None);
+        assert_eq!(Codegen::ALL.map(Codegen::name), ["cranelift", "wide"]);
     }
 }

@@ -4,16 +4,18 @@
 //! bits of [`eval_kernel`](crate::ir::eval_kernel), for every target and every length; it touches only the elements of the
 //! slices that it is given; it calls nothing, so no symbol is ever looked up.
 //!
-//! This is the one folder that knows Cranelift. It does not choose what to compile, does not cache, and does not fall
+//! This is the one folder that knows Cranelift. Beside it stands `wide`, for vectors of 256 bits, which Cranelift has not on
+//! x86-64; the instruction set says which of the two makes the code. Nothing here chooses what to compile, caches, or falls
 //! back to the evaluator: an error says what is the matter and the caller decides.
 
 mod code;
 mod emit;
 mod halves;
 mod isa;
+mod wide;
 
 pub use code::Code;
-pub use isa::{Isa, Lanes, Target};
+pub use isa::{Codegen, Isa, Lanes, Target};
 
 use crate::ir::{Kernel, VerifyError, verify_kernel};
 use cranelift_codegen::CompiledCode;
@@ -35,7 +37,7 @@ pub trait Backend: Send + Sync {
 pub enum Text {
     /// Cranelift's IR before it is optimised.
     Clif,
-    /// The instructions, as Cranelift prints them.
+    /// The instructions: as Cranelift prints them before they are encoded, or in the syntax of NASM.
     Asm,
 }
 
@@ -48,8 +50,10 @@ pub enum CodegenError {
     OtherHost(Isa),
     /// The operating system gives no executable memory.
     Memory(String),
-    /// Cranelift failed: a bug in it, or in the code that was given to it.
-    Cranelift(String),
+    /// The back end makes no code for that instruction set.
+    OtherBackend(Isa),
+    /// The code generator failed: a bug in it, or in the code that was given to it.
+    Failed(String),
 }
 
 impl fmt::Display for CodegenError {
@@ -58,24 +62,78 @@ impl fmt::Display for CodegenError {
             CodegenError::Invalid(error) => write!(f, "the kernel is not well-formed: {error}"),
             CodegenError::OtherHost(isa) => write!(f, "this machine does not run {} code", isa.name()),
             CodegenError::Memory(error) => write!(f, "no executable memory: {error}"),
-            CodegenError::Cranelift(error) => write!(f, "the code generator failed: {error}"),
+            CodegenError::OtherBackend(isa) => write!(f, "this code generator has no {} code", isa.name()),
+            CodegenError::Failed(error) => write!(f, "the code generator failed: {error}"),
         }
     }
 }
 
 impl std::error::Error for CodegenError {}
 
-/// The back end that all code comes from.
+/// The back end that makes the code of an instruction set.
+///
+/// ```
+/// use updraft::codegen::{Isa, Lanes, Target, Text, backend};
+/// let kernel = updraft::ir::parse_kernel("kernel k f32 {\nstream p f32 rw\n\n%0 = load p\n%1 = sqrt %0\nstore p, %1\n}").unwrap();
+/// let target = Target { isa: Isa::X86_64Avx2Fma, lanes: Lanes::Simd };
+/// let text = backend(target.isa).text(&kernel, target, Text::Asm)?;
+/// assert!(text.contains("vsqrtps ymm0, ymm0"));
+/// # Ok::<(), updraft::codegen::CodegenError>(())
+/// ```
+pub fn backend(isa: Isa) -> &'static dyn Backend {
+    match isa.codegen() {
+        Codegen::Cranelift => &Cranelift,
+        Codegen::Wide => &Wide,
+    }
+}
+
+/// The back end for AVX2.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wide;
+
+impl Backend for Wide {
+    fn compile(&self, kernel: &Kernel, target: Target) -> Result<Code, CodegenError> {
+        verify_kernel(kernel).map_err(CodegenError::Invalid)?;
+        if target.isa.codegen() != Codegen::Wide {
+            return Err(CodegenError::OtherBackend(target.isa));
+        }
+        if !target.isa.is_available() {
+            return Err(CodegenError::OtherHost(target.isa));
+        }
+        contained(|| {
+            let (bytes, entry) = wide::machine_code(kernel, target.lanes)?;
+            Code::new(kernel, target.isa, &bytes, entry, 64)
+        })
+    }
+
+    /// It has no clif; that of Cranelift says the same.
+    fn text(&self, kernel: &Kernel, target: Target, text: Text) -> Result<String, CodegenError> {
+        if text == Text::Clif {
+            return Cranelift.text(kernel, target, text);
+        }
+        verify_kernel(kernel).map_err(CodegenError::Invalid)?;
+        contained(|| Ok(wide::text(kernel, target.lanes)))
+    }
+}
+
+/// The back end of every instruction set, with vectors of 128 bits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cranelift;
 
 impl Backend for Cranelift {
     fn compile(&self, kernel: &Kernel, target: Target) -> Result<Code, CodegenError> {
         verify_kernel(kernel).map_err(CodegenError::Invalid)?;
-        if Isa::host() != Some(target.isa) {
+        if !target.isa.is_available() {
             return Err(CodegenError::OtherHost(target.isa));
         }
-        contained(|| Code::new(kernel, target.isa, &machine_code(kernel, target, false)?))
+        contained(|| {
+            let code = machine_code(kernel, target, false)?;
+            if !code.buffer.relocs().is_empty() {
+                // Nothing is left to be linked, so no symbol is looked up, by whatever name.
+                return Err(CodegenError::Failed("the code refers to symbols".into()));
+            }
+            Code::new(kernel, target.isa, code.code_buffer(), 0, u64::from(code.buffer.alignment))
+        })
     }
 
     fn text(&self, kernel: &Kernel, target: Target, text: Text) -> Result<String, CodegenError> {
@@ -84,7 +142,7 @@ impl Backend for Cranelift {
             Text::Clif => Ok(function(kernel, target).display().to_string()),
             Text::Asm => {
                 let code = machine_code(kernel, target, true)?;
-                code.vcode.ok_or_else(|| CodegenError::Cranelift("it printed no text".into()))
+                code.vcode.ok_or_else(|| CodegenError::Failed("it printed no text".into()))
             }
         })
     }
@@ -100,7 +158,7 @@ fn machine_code(kernel: &Kernel, target: Target, text: bool) -> Result<CompiledC
     context.set_disasm(text);
     let code = context
         .compile(&**target.isa.target(), &mut ControlPlane::default())
-        .map_err(|error| CodegenError::Cranelift(error.inner.to_string()))?;
+        .map_err(|error| CodegenError::Failed(error.inner.to_string()))?;
     Ok(code.clone())
 }
 
@@ -110,7 +168,7 @@ fn contained<T>(f: impl FnOnce() -> Result<T, CodegenError>) -> Result<T, Codege
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(CodegenError::Cranelift(message.unwrap_or("a panic without a message").to_string()))
+        Err(CodegenError::Failed(message.unwrap_or("a panic without a message").to_string()))
     })
 }
 
@@ -121,6 +179,6 @@ mod tests {
     #[test]
     fn a_panic_is_an_error() {
         let result: Result<(), _> = contained(|| panic!("should be implemented in ISLE: inst = `{}`", "v1"));
-        assert_eq!(result, Err(CodegenError::Cranelift("should be implemented in ISLE: inst = `v1`".into())));
+        assert_eq!(result, Err(CodegenError::Failed("should be implemented in ISLE: inst = `v1`".into())));
     }
 }

@@ -27,6 +27,8 @@ pub struct OptimizerBuilder {
     exchange: Option<Arc<dyn Exchange>>,
     #[cfg(feature = "jit")]
     lanes: crate::codegen::Lanes,
+    #[cfg(feature = "jit")]
+    codegen: Option<crate::codegen::Codegen>,
 }
 
 impl fmt::Debug for OptimizerBuilder {
@@ -165,6 +167,8 @@ impl OptimizerBuilder {
             exchange: None,
             #[cfg(feature = "jit")]
             lanes: crate::codegen::Lanes::Simd,
+            #[cfg(feature = "jit")]
+            codegen: None,
         }
     }
 
@@ -260,6 +264,25 @@ impl OptimizerBuilder {
     #[cfg(feature = "jit")]
     pub fn lanes(mut self, lanes: crate::codegen::Lanes) -> Self {
         self.lanes = lanes;
+        self
+    }
+
+    /// Sets what makes the machine code; the fastest that this machine runs, unless said. All gives the same bits. If the
+    /// machine does not run its code, the evaluator runs instead, with a [`warning`](Optimizer::warning).
+    ///
+    /// ```
+    /// use updraft::{Codegen, Rule, Tensor};
+    /// let step = |codegen| {
+    ///     let mut opt = Rule::shipped("adam")?.optimizer().codegen(codegen).build()?;
+    ///     let mut w = [1.0f32; 9];
+    ///     opt.step(&mut [Tensor::new("w", &mut w, &[0.5; 9])]).map(|()| w)
+    /// };
+    /// assert_eq!(step(Codegen::Cranelift)?, step(Codegen::Wide)?);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    #[cfg(feature = "jit")]
+    pub fn codegen(mut self, codegen: crate::codegen::Codegen) -> Self {
+        self.codegen = Some(codegen);
         self
     }
 
@@ -421,12 +444,12 @@ impl OptimizerBuilder {
         for group in &mut groups {
             group.hypers.check(&self.rule, &group.name)?;
         }
-        let plans = Plans::new(
-            self.math,
-            self.engine,
-            #[cfg(feature = "jit")]
-            self.lanes,
-        );
+        #[cfg_attr(not(feature = "jit"), expect(unused_mut, reason = "there is no code to choose"))]
+        let mut plans = Plans::new(self.math, self.engine);
+        #[cfg(feature = "jit")]
+        {
+            (plans.lanes, plans.codegen) = (self.lanes, self.codegen);
+        }
         let mut optimizer = Optimizer::new(self.rule, groups, plans, self.host);
         optimizer.exchange = self.exchange;
         if self.threads != 1 {

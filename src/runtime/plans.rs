@@ -28,7 +28,10 @@ pub(super) struct Plans {
     pub(super) math: Math,
     pub(super) engine: Engine,
     #[cfg(feature = "jit")]
-    lanes: crate::codegen::Lanes,
+    pub(super) lanes: crate::codegen::Lanes,
+    /// What makes the code, if not the fastest there is.
+    #[cfg(feature = "jit")]
+    pub(super) codegen: Option<crate::codegen::Codegen>,
     compiled: Vec<Arc<Compiled>>,
     /// Counts plans, to tell them apart.
     pub(super) made: u64,
@@ -145,12 +148,14 @@ enum Runner {
 }
 
 impl Plans {
-    pub(super) fn new(math: Math, engine: Engine, #[cfg(feature = "jit")] lanes: crate::codegen::Lanes) -> Plans {
+    pub(super) fn new(math: Math, engine: Engine) -> Plans {
         Plans {
             math,
             engine,
             #[cfg(feature = "jit")]
-            lanes,
+            lanes: crate::codegen::Lanes::Simd,
+            #[cfg(feature = "jit")]
+            codegen: None,
             compiled: Vec::new(),
             made: 0,
             warning: None,
@@ -183,12 +188,12 @@ impl Plans {
     fn code(&mut self, kernel: &Kernel) -> Runner {
         #[cfg(feature = "jit")]
         if self.engine == Engine::Jit {
-            use crate::codegen::{Backend, Cranelift, Isa, Target};
-            let Some(isa) = Isa::host() else {
+            use crate::codegen::{Codegen, Isa, Target, backend};
+            let Some(isa) = self.codegen.map_or_else(Isa::host, Codegen::host) else {
                 self.warn("this CPU has not the instructions that the code generator needs");
                 return Runner::Eval;
             };
-            match Cranelift.compile(kernel, Target { isa, lanes: self.lanes }) {
+            match backend(isa).compile(kernel, Target { isa, lanes: self.lanes }) {
                 Ok(code) => return Runner::Code(code),
                 Err(error) => self.warn(&error.to_string()),
             }
