@@ -429,7 +429,7 @@ fn part<'b>(buffer: &'b mut Buffer<'_>, low: usize, len: usize) -> Buffer<'b> {
 }
 
 /// The first `at` values, and those after them.
-fn split(buffer: Buffer<'_>, at: usize) -> (Buffer<'_>, Buffer<'_>) {
+pub(crate) fn split(buffer: Buffer<'_>, at: usize) -> (Buffer<'_>, Buffer<'_>) {
     match buffer {
         Buffer::F32(x) => {
             let (a, b) = x.split_at(at);
