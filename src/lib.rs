@@ -122,6 +122,8 @@
 //! 10. **Memory.** A step never reads or writes outside of the slices that it is given, whatever the rule says.
 
 #[cfg(feature = "cli")]
+mod bench;
+#[cfg(feature = "cli")]
 mod chart;
 pub mod check;
 #[cfg(feature = "cli")]

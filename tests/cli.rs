@@ -126,7 +126,9 @@ p -= lr * g
 fn help() {
     let folder = Folder::new("help");
     let mut all = folder.ok(&["--help"]);
-    for command in ["check", "fmt", "explain", "list", "doc", "emit", "apply", "schedule", "train", "completions"] {
+    for command in
+        ["check", "fmt", "explain", "list", "doc", "emit", "apply", "schedule", "train", "bench", "completions"]
+    {
         all += &format!("\n$ updraft {command} --help\n{}", folder.ok(&[command, "--help"]));
     }
     insta::assert_snapshot!(all);
@@ -164,6 +166,20 @@ fn what_does_not_exist_is_a_usage_error() {
     for flag in ["--epochs=0", "--batch=0", "--seed=-1"] {
         folder.fails(2, &["train", "sgd", flag]);
     }
+    for flag in [
+        "--elements=0",
+        "--elements=1k",
+        "--elements=4Gi",
+        "--tensors=0",
+        "--threads=-1",
+        "--dtype=f31",
+        "--codegen=llvm",
+        "--math=exact",
+        "--seconds=0",
+        "--set=lr",
+    ] {
+        folder.fails(2, &["bench", "sgd", flag]);
+    }
     insta::assert_snapshot!(transcript(
         &folder,
         2,
@@ -172,6 +188,9 @@ fn what_does_not_exist_is_a_usage_error() {
             &["emit", "sgd", "--stage", "kernel", "--dtype", "f64", "--lanes", "4"],
             &["emit", "sgd", "--stage", "mlir"],
             &["completions", "tcsh"],
+            &["bench", "sgd", "--elements", "2Gi", "--tensors", "2"],
+            &["bench", "sgd", "--elements", "1k"],
+            &["bench", "sgd", "--codegen", "llvm"],
         ]
     ));
 }
@@ -1243,6 +1262,70 @@ fn train_refuses_before_it_trains() {
     ));
 }
 
+// bench.
+
+/// Every shipped rule can be measured: what it needs is given.
+#[test]
+fn bench_measures_every_rule() {
+    let folder = Folder::new("bench");
+    let names: Vec<&str> = updraft::SHIPPED.iter().map(|(name, _)| *name).collect();
+    let options = ["--elements", "12", "--seconds", "0.001", "--json"];
+    let out = folder.ok(&[&["bench"][..], &names, &options].concat());
+    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let measured: Vec<&str> = lines.iter().map(|line| line["rule"].as_str().unwrap()).collect();
+    assert_eq!(measured, names);
+    for line in &lines {
+        for number in ["ns_per_element", "gb_per_s", "floor_ratio"] {
+            assert!(line[number].as_f64().is_some_and(|x| x > 0.0), "{number} of {line}");
+        }
+    }
+    let bytes = |rule: &str| lines.iter().find(|line| line["rule"] == rule).unwrap()["bytes_per_element"].clone();
+    assert_eq!([bytes("sgd"), bytes("adam"), bytes("clip_adamw")], [12, 28, 32]);
+}
+
+#[test]
+fn bench_measures_every_combination() {
+    let folder = Folder::new("bench-cases");
+    folder.write("own.opt", "optimizer own\nhyper lr = 0.1\ninput scale per tensor\n\np -= lr * scale * g\n");
+    let options = ["--elements", "7,1Ki", "--tensors", "3", "--threads", "1,2", "--dtype", "f32,f64"];
+    let more = ["--math", "strict,fast", "--codegen", "cranelift", "--set", "lr=0.5", "--seconds", "0.001"];
+    let command = [&["bench", "own.opt", "sgd"][..], &options, &more].concat();
+    let out = folder.ok(&[&command[..], &["--json"]].concat());
+    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let keys: Vec<&String> = lines[0].as_object().unwrap().keys().collect();
+    let mut expected = [
+        "rule",
+        "dtype",
+        "elements",
+        "tensors",
+        "threads",
+        "codegen",
+        "math",
+        "ns_per_element",
+        "bytes_per_element",
+        "gb_per_s",
+        "floor_ratio",
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    let case = |line: &serde_json::Value| {
+        ["rule", "dtype", "elements", "tensors", "threads", "codegen", "math"]
+            .map(|key| line[key].to_string())
+            .join(" ")
+    };
+    let cases: std::collections::BTreeSet<String> = lines.iter().map(case).collect();
+    assert_eq!((lines.len(), cases.len()), (32, 32));
+    assert!(cases.contains(r#""own" "f64" 1024 3 2 "cranelift" "strict""#), "{cases:?}");
+    assert!(lines.iter().all(|line| line["bytes_per_element"] == if line["dtype"] == "f64" { 24 } else { 12 }));
+    // The table has a line for each, and its columns stand under one another.
+    let table = folder.ok(&command);
+    let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).collect();
+    assert_eq!(rows.len(), 33);
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{table}");
+    folder.fails(1, &["bench", "own.opt", "sgd", "--set", "beta=1"]);
+    folder.fails(1, &["bench", "own.opt", "sgd", "--set", "momentum=-1"]);
+}
+
 // The process.
 
 #[test]
@@ -1250,7 +1333,9 @@ fn completions_know_every_command() {
     let folder = Folder::new("completions");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = folder.ok(&["completions", shell]);
-        for word in ["check", "fmt", "explain", "list", "doc", "emit", "apply", "train", "completions", "state-out"] {
+        for word in
+            ["check", "fmt", "explain", "list", "doc", "emit", "apply", "train", "bench", "completions", "state-out"]
+        {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }

@@ -92,7 +92,7 @@ fn parse_shape(text: &str) -> Result<Shape, String> {
 }
 
 /// A parser of the names of a few values.
-fn named<T: Copy + Send + Sync + 'static>(
+pub(super) fn named<T: Copy + Send + Sync + 'static>(
     values: &'static [T],
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T> {
@@ -113,7 +113,7 @@ pub(super) fn maths() -> impl TypedValueParser<Value = Math> {
     named(&[Math::Fast, Math::Strict], Math::name)
 }
 
-fn dtypes() -> impl TypedValueParser<Value = Storage> {
+pub(super) fn dtypes() -> impl TypedValueParser<Value = Storage> {
     named(&[Storage::F32, Storage::F64], Storage::name)
 }
 

@@ -9,6 +9,7 @@
 //! characters. A reader that closes its pipe ends the command quietly.
 
 mod apply;
+mod bench;
 mod check;
 mod completions;
 mod doc;
@@ -22,7 +23,10 @@ mod train;
 use crate::diagnostic::{Color, CompileError, did_you_mean, harmless, render_all};
 use crate::library::Beside;
 use crate::syntax::ast::FileKind;
-use crate::{Error, HyperValue, Rule, SHIPPED, SHIPPED_FRAGMENTS, SHIPPED_SCHEDULES, Schedule, Severity, SourceFile};
+use crate::{
+    Error, HyperValue, OptimizerBuilder, Rule, SHIPPED, SHIPPED_FRAGMENTS, SHIPPED_SCHEDULES, Schedule, Severity,
+    SourceFile,
+};
 use clap::{Parser, Subcommand};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -58,6 +62,7 @@ enum Command {
     Apply(apply::Args),
     Schedule(schedule::Args),
     Train(train::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
 }
 
@@ -73,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => apply::run(&args),
         Command::Schedule(args) => schedule::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     match result {
@@ -275,6 +281,32 @@ fn parse_set(text: &str) -> Result<(String, HyperValue), String> {
     let Ok(value) = value.parse::<HyperValue>();
     // Names in rule files are in this form, whatever the keyboard gives.
     Ok((name.trim().nfc().collect(), value))
+}
+
+/// Holds settings to several rules: each is a hyper of one of them at least.
+fn check_settings(rules: &[Rule], set: &[(String, HyperValue)]) -> Result<(), Failure> {
+    for (name, value) in set {
+        if rules.iter().any(|rule| has_hyper(rule, name)) {
+            continue;
+        }
+        if let [rule] = rules {
+            // It says which there are.
+            rule.optimizer().set(name, value.clone())?;
+        }
+        let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+        return Err(Failure::Message(format!("none of {} has a hyper `{name}`", names.join(", "))));
+    }
+    Ok(())
+}
+
+/// An optimizer of a rule, with the hypers that it has of those that were set.
+fn with_settings(rule: &Rule, set: &[(String, HyperValue)]) -> Result<OptimizerBuilder, Error> {
+    let own = set.iter().filter(|(name, _)| has_hyper(rule, name));
+    own.into_iter().try_fold(rule.optimizer(), |builder, (name, value)| builder.set(name, value.clone()))
+}
+
+fn has_hyper(rule: &Rule, name: &str) -> bool {
+    rule.hypers().any(|hyper| hyper.name == name)
 }
 
 /// Writes all files or none.

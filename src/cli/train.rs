@@ -3,7 +3,10 @@
 //! The trainer is [`crate::train`]; here are its arguments, a progress bar where stderr is a terminal, and a line for each
 //! epoch on stdout.
 
-use super::{Failure, count, load_rule, load_schedule, parse_schedule, parse_set, print, warn, wrap, write_files};
+use super::{
+    Failure, check_settings, count, load_rule, load_schedule, parse_schedule, parse_set, print, warn, with_settings,
+    wrap, write_files,
+};
 use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, Weights, check, page, table, train};
 use crate::{Advance, Error, HyperValue, Optimizer, Schedule};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -147,28 +150,12 @@ fn tested_text(weights: &Weights, ema: Option<f64>) -> String {
 /// An optimizer for each rule, with the hypers that it has of those that were set.
 fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
     let rules = args.rules.iter().map(|rule| load_rule(rule)).collect::<Result<Vec<_>, _>>()?;
-    for (name, value) in &args.set {
-        let has = |rule: &crate::Rule| rule.hypers().any(|hyper| hyper.name == name);
-        if rules.iter().any(has) {
-            continue;
-        }
-        if let [rule] = rules.as_slice() {
-            // It says which there are.
-            rule.optimizer().set(name, value.clone())?;
-        }
-        let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
-        return Err(Failure::Message(format!("none of {} has a hyper `{name}`", names.join(", "))));
-    }
+    check_settings(&rules, &args.set)?;
     let schedules: Vec<(&String, Schedule)> =
         args.schedule.iter().map(|(hyper, text)| Ok((hyper, load_schedule(text)?))).collect::<Result<_, Failure>>()?;
     let mut optimizers = Vec::new();
     for rule in &rules {
-        let mut builder = Ok(rule.optimizer());
-        for (name, value) in &args.set {
-            if rule.hypers().any(|hyper| hyper.name == name) {
-                builder = builder.and_then(|builder| builder.set(name, value.clone()));
-            }
-        }
+        let mut builder = with_settings(rule, &args.set);
         for (hyper, schedule) in &schedules {
             builder = builder.and_then(|builder| builder.schedule_every(hyper, schedule.clone(), args.advance));
         }

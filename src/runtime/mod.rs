@@ -44,5 +44,10 @@ pub use plans::Engine;
 pub use rule::{HyperInfo, Rule};
 pub use scopes::GroupMut;
 pub use shipped::{SHIPPED, SHIPPED_FRAGMENTS};
+#[cfg(feature = "cli")]
+pub(crate) use state::State;
 pub use state::StateValues;
+#[cfg(feature = "cli")]
 pub use tensor::{Element, Grad, Param, Tensor, TensorId};
+#[cfg(feature = "cli")]
+pub(crate) use threads::Threads;

@@ -13,7 +13,11 @@ use super::tensor::TensorId;
 use crate::check::program::Extent;
 use crate::ir::region::Level;
 use crate::ir::step::Source;
+#[cfg(feature = "cli")]
+use crate::ir::{Args, Kernel};
 use crate::ir::{Exchange, Facts, Scalar, Storage};
+#[cfg(feature = "cli")]
+use crate::plan::Plan;
 use crate::plan::phases;
 use crate::schedule::{Advance, Driver};
 use std::collections::HashMap;
@@ -157,6 +161,20 @@ impl Optimizer {
     /// ```
     pub fn compiled_plans(&self) -> u64 {
         self.plans.made
+    }
+
+    #[cfg(feature = "cli")]
+    /// The plan of the first tensor of the last step.
+    pub(crate) fn last_plan(&self) -> Option<&Plan> {
+        let index = *self.scratch.work.first()?;
+        Some(&self.scratch.prepared[index as usize].plan.plan)
+    }
+
+    #[cfg(feature = "cli")]
+    /// What runs a kernel that is not the rule's as this optimizer runs those that are.
+    pub(crate) fn runner(&mut self, kernel: Kernel) -> impl Fn(&mut Args<'_>) + Send + Sync + use<> {
+        let runner = self.plans.code(&kernel);
+        move |args| runner.run(&kernel, args)
     }
 
     // Hypers and inputs.

@@ -129,8 +129,22 @@ impl Compiled {
     /// Runs the kernel of a part.
     pub(super) fn run(&self, part: usize, args: &mut Args<'_>) {
         let (Some(Some(runner)), Some(sweep)) = (self.runners.get(part), &self.plan.parts[part].sweep) else { return };
-        match runner {
-            Runner::Eval => eval_kernel(&sweep.kernel, args),
+        runner.run(&sweep.kernel, args);
+    }
+}
+
+/// What runs a kernel.
+pub(super) enum Runner {
+    Eval,
+    #[cfg(feature = "jit")]
+    Code(crate::codegen::Code),
+}
+
+impl Runner {
+    /// Runs the kernel that it was made for, on arguments that were made for it.
+    pub(super) fn run(&self, kernel: &Kernel, args: &mut Args<'_>) {
+        match self {
+            Runner::Eval => eval_kernel(kernel, args),
             #[cfg(feature = "jit")]
             Runner::Code(code) => {
                 if let Err(error) = code.run(args) {
@@ -139,12 +153,6 @@ impl Compiled {
             }
         }
     }
-}
-
-enum Runner {
-    Eval,
-    #[cfg(feature = "jit")]
-    Code(crate::codegen::Code),
 }
 
 impl Plans {
@@ -185,7 +193,8 @@ impl Plans {
         Compiled::new(self.made, plan, runners)
     }
 
-    fn code(&mut self, kernel: &Kernel) -> Runner {
+    /// What runs a kernel.
+    pub(super) fn code(&mut self, kernel: &Kernel) -> Runner {
         #[cfg(feature = "jit")]
         if self.engine == Engine::Jit {
             use crate::codegen::{Codegen, Isa, Target, backend};

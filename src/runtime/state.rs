@@ -20,7 +20,7 @@ pub enum StateValues<'a> {
 
 /// A state of one tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// No plan has touched it yet.
     #[default]
     Absent,
@@ -33,7 +33,7 @@ pub(super) enum State {
 
 impl State {
     /// Zeros, which the operating system gives without being asked twice.
-    pub(super) fn zeros(storage: Storage, len: usize) -> State {
+    pub(crate) fn zeros(storage: Storage, len: usize) -> State {
         match storage {
             Storage::F32 => State::F32(vec![0.0; len]),
             Storage::F64 => State::F64(vec![0.0; len]),
@@ -97,7 +97,7 @@ impl State {
     }
 
     /// The array, for a kernel.
-    pub(super) fn buffer(&mut self) -> Option<Buffer<'_>> {
+    pub(crate) fn buffer(&mut self) -> Option<Buffer<'_>> {
         match self {
             State::F32(x) => Some(Buffer::F32Mut(x)),
             State::F64(x) => Some(Buffer::F64Mut(x)),

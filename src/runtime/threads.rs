@@ -6,19 +6,19 @@ use rayon::prelude::*;
 
 /// The calling thread alone, or a pool.
 #[derive(Clone, Copy)]
-pub(super) struct Threads<'a>(pub(super) Option<&'a rayon::ThreadPool>);
+pub(crate) struct Threads<'a>(pub(crate) Option<&'a rayon::ThreadPool>);
 
 /// The least number of values that are worth a thread's attention: some ten microseconds of work.
 const LEAST: usize = 1 << 15;
 
 impl Threads<'_> {
     /// Whether work on so many values, that can be shared out, is.
-    pub(super) fn share(&self, values: usize) -> bool {
+    pub(crate) fn share(&self, values: usize) -> bool {
         self.0.is_some() && values > LEAST
     }
 
     /// How long the pieces of a sweep are that may be cut at multiples of `granule`; as long as the sweep, if it is not cut.
-    pub(super) fn piece_len(&self, len: usize, granule: usize) -> usize {
+    pub(crate) fn piece_len(&self, len: usize, granule: usize) -> usize {
         let Some(pool) = self.0.filter(|_| len > LEAST) else { return len };
         // More pieces than threads, so that one that is held up holds up less.
         let pieces = 2 * pool.current_num_threads();
@@ -27,7 +27,7 @@ impl Threads<'_> {
     }
 
     /// Does something with each, at the same time.
-    pub(super) fn for_each<X: Send>(&self, all: &mut [X], f: impl Fn(&mut X) + Send + Sync) {
+    pub(crate) fn for_each<X: Send>(&self, all: &mut [X], f: impl Fn(&mut X) + Send + Sync) {
         match self.0 {
             None => all.iter_mut().for_each(f),
             Some(pool) => pool.install(|| all.par_iter_mut().for_each(f)),
