@@ -385,7 +385,14 @@ impl Optimizer {
             let slot = &self.tensors[*index as usize];
             let reads = |source: Source| source == Source::State(id);
             let plan = &self.scratch.prepared[*work as usize].plan;
-            let in_conditions = || self.rule.condition_code(slot.storage).sources().any(reads);
+            // A condition in a block that is not taken has read nothing.
+            let in_conditions = || {
+                let conditions = self.rule.condition_code(slot.storage);
+                let outcomes = conditions.outputs.iter().zip(&plan.facts().outcomes);
+                let reached = outcomes.filter(|(_, outcome)| **outcome != Outcome::Unreached);
+                let sources = conditions.sources_of(reached.map(|(output, _)| *output));
+                sources.into_iter().any(reads) || self.inits.in_conditions.contains(&id)
+            };
             !slot.own.skipped && is_one(slot) && (plan.sources.iter().copied().any(reads) || in_conditions())
         })
     }
