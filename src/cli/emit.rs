@@ -1,8 +1,8 @@
 //! `updraft emit`: the text of a stage of a rule. It is made by [`crate::emit`]; here are its arguments.
 
-use super::{Failure, load_any, parse_set, print};
+use super::{Failure, load_any, parse_set, parse_store, print};
 use crate::codegen::{Isa, Lanes};
-use crate::{EmitOptions, HyperValue, Math, Stage, Storage};
+use crate::{EmitOptions, HyperValue, Math, Stage, Storage, Store};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use std::path::PathBuf;
@@ -27,6 +27,9 @@ pub(super) struct Args {
     /// Set a hyper; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
+    /// How a state is kept, for instance m=bf16, or the parameter, as p; may be repeated
+    #[arg(long, value_name = "NAME=DTYPE", value_parser = parse_store)]
+    store: Vec<(String, Store)>,
     /// The step that conditions are decided for, from 1
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     t: u64,
@@ -44,7 +47,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let rule = load_any(&args.rule)?;
     let defaults = EmitOptions::default();
-    let simd = 16 / args.dtype.bytes();
+    let simd = if args.dtype.compute() == crate::ir::Type::F64 { 2 } else { 4 };
     let lanes = match args.lanes.as_deref() {
         None => Lanes::Simd,
         Some("1") => Lanes::One,
@@ -60,6 +63,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         storage: args.dtype,
         math: args.math,
         set: args.set.clone(),
+        store: args.store.clone(),
         t: args.t,
         shape: args.shape.0.clone(),
         all: args.all,
@@ -111,7 +115,7 @@ pub(super) fn maths() -> impl TypedValueParser<Value = Math> {
 }
 
 fn dtypes() -> impl TypedValueParser<Value = Storage> {
-    named(&[Storage::F32, Storage::F64], Storage::name)
+    named(&Storage::ALL, Storage::name)
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! The trainer is [`crate::train`]; here are its arguments, a progress bar where stderr is a terminal, and a line for each
 //! epoch on stdout.
 
-use super::{Failure, count, load_rule, load_schedule, parse_schedule, parse_set, print, warn, wrap, write_files};
+use super::{
+    Failure, count, load_rule, load_schedule, parse_schedule, parse_set, parse_store, print, warn, wrap, write_files,
+};
 use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, Weights, check, page, table, train};
-use crate::{Advance, Error, HyperValue, Optimizer, Schedule};
+use crate::{Advance, Error, HyperValue, Optimizer, Schedule, Store};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -37,6 +39,9 @@ pub(super) struct Args {
     /// Set a hyper of every rule that has it; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
+    /// How a state of every rule that has it is kept, for instance m=bf16; may be repeated
+    #[arg(long, value_name = "NAME=DTYPE", value_parser = parse_store)]
+    store: Vec<(String, Store)>,
     /// Let a schedule drive a hyper of every rule, for instance 'lr=cosine(t_max=1000)'; may be repeated. It may read the
     /// inputs loss and grad_norm_squared of each step and metric, the test loss of each epoch
     #[arg(long, value_name = "HYPER=SCHED", value_parser = parse_schedule)]
@@ -159,6 +164,13 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
         let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
         return Err(Failure::Message(format!("none of {} has a hyper `{name}`", names.join(", "))));
     }
+    for (name, _) in &args.store {
+        let has = |rule: &crate::Rule| rule.program().states.iter().any(|state| *state.name == **name);
+        if rules.len() > 1 && name != "p" && !rules.iter().any(has) {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+            return Err(Failure::Message(format!("none of {} has a state `{name}`", names.join(", "))));
+        }
+    }
     let schedules: Vec<(&String, Schedule)> =
         args.schedule.iter().map(|(hyper, text)| Ok((hyper, load_schedule(text)?))).collect::<Result<_, Failure>>()?;
     let mut optimizers = Vec::new();
@@ -167,6 +179,11 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
         for (name, value) in &args.set {
             if rule.hypers().any(|hyper| hyper.name == name) {
                 builder = builder.and_then(|builder| builder.set(name, value.clone()));
+            }
+        }
+        for (name, store) in &args.store {
+            if name == "p" || rules.len() == 1 || rule.program().states.iter().any(|state| *state.name == **name) {
+                builder = builder.and_then(|builder| builder.store(name, *store));
             }
         }
         for (hyper, schedule) in &schedules {
