@@ -12,7 +12,7 @@ use crate::check::print_program;
 use crate::check::program::NodeKind;
 #[cfg(feature = "jit")]
 use crate::codegen::{Isa, Lanes, Target, Text, backend};
-use crate::ir::{Facts, Math, Step, Storage, lower, print_kernel};
+use crate::ir::{Facts, Math, Step, Storage, Store, lower, print_kernel};
 use crate::plan::plan;
 use crate::runtime::{Error, HyperValue, Rule};
 use crate::syntax;
@@ -88,6 +88,8 @@ pub struct EmitOptions {
     pub math: Math,
     /// Hypers that are not at their defaults.
     pub set: Vec<(String, HyperValue)>,
+    /// How states, or the parameter, are kept, if not by default.
+    pub store: Vec<(String, Store)>,
     /// The step that conditions are decided for, from 1; 1000 by default, when what only begins is over.
     pub t: u64,
     /// The shape of the tensor that conditions are decided for; 64 by 64 by default. Nothing else depends on it.
@@ -111,6 +113,7 @@ impl Default for EmitOptions {
             storage: Storage::F32,
             math: Math::default(),
             set: Vec::new(),
+            store: Vec::new(),
             t: 1000,
             shape: vec![64, 64],
             all: false,
@@ -152,7 +155,11 @@ pub fn emit(rule: &Rule, stage: Stage, options: &EmitOptions) -> Result<String, 
     for (name, value) in &options.set {
         builder = builder.set(name, value.clone())?;
     }
+    for (name, store) in &options.store {
+        builder = builder.store(name, *store)?;
+    }
     let optimizer = builder.build()?;
+    optimizer.check_stores("", options.storage)?;
     let program = rule.program();
     match stage {
         // A rule that passed the checker has no errors, so it always has a layout.

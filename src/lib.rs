@@ -63,7 +63,7 @@
 //! but the last), `col` (of all but the last but one) or `unit` (one index of the first axis). In short, `model < group <
 //! tensor < matrix < row, col < element` and `tensor < unit < element`. A value may be used where a larger extent is
 //! expected; the other way needs a reduction. Values of the first three extents are *scalars*: f64, computed by scalar
-//! code. All others are arrays of the *compute type*: f32 for f32 parameters, f64 for f64 parameters.
+//! code. All others are arrays of the *compute type*: f32 for f32, bf16 and f16 parameters, f64 for f64 parameters.
 //!
 //! A condition of scalars that decides what happens to elements selects a *plan* before the first sweep: it never reaches
 //! the loop, and states that only the other outcome touches do not exist. A condition that reads a reduction of the same
@@ -88,8 +88,13 @@
 //!    a group that have taken equally many steps.
 //! 3. **Elements.** Every operation on elements, rows and the like rounds once in the compute type. Functions without an
 //!    instruction are polynomials in the IR, which every engine shares.
-//! 4. **Storage.** The last assignment of a step to `p` or to a state rounds to its storage type (in this version the
-//!    compute type).
+//! 4. **Storage.** The last assignment of a step to `p` or to a state rounds to its storage type, once, to nearest even;
+//!    reads after it see what is stored, reads before it the value itself. The parameter's type is the tensor's; a state
+//!    is stored as [`store`](OptimizerBuilder::store) says, else as the rule says (`state m as bf16`), else as the
+//!    parameter. What is loaded widens exactly to the compute type. [`Store::Bf16Stochastic`] adds a random number
+//!    below the last bit that stays, drawn as in rule 8 with a number after those of the rule, and cuts the rest off.
+//!    [`Store::Bf16Kahan`] keeps `s`, the nearest bf16, and the bf16 nearest to what that leaves, 0 if it is not finite;
+//!    the value read is their sum in f32. First values round to nearest.
 //! 5. **[`Math::Strict`]** computes what is written. **[`Math::Fast`]** (the default) is applied once, in `lower`, to each
 //!    source expression: the right side of an assignment or `let` (`x op= e` is `x = x op (e)`), a condition, an argument
 //!    of a call, an arm of an `if`, the body of a `def`, the operand of a unary minus on an element value. Parentheses do
@@ -147,7 +152,7 @@ pub mod train;
 pub use codegen::Codegen;
 pub use diagnostic::{Code, CompileError, Diagnostic, Severity};
 pub use emit::{EmitOptions, Stage, emit};
-pub use ir::{Facts, Math, Outcome, Storage};
+pub use ir::{Facts, Math, Outcome, Storage, Store, Stores};
 pub use runtime::{
     Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED,
     SHIPPED_FRAGMENTS, Selector, StateValues, Tensor, TensorId,

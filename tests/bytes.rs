@@ -6,7 +6,7 @@ use updraft::ir::region::{Level, outcomes};
 use updraft::ir::step::Source;
 use updraft::ir::{Scalar, lower, lower_conditions};
 use updraft::plan::{Plan, plan};
-use updraft::{Facts, HyperValue, Math, Outcome, Rule, Storage};
+use updraft::{Facts, HyperValue, Math, Outcome, Rule, Storage, Store, Stores};
 
 /// The plan of a shipped rule for a tensor of this shape, in its thousandth step, with states that are 0.
 fn plan_of(name: &str, set: &[(&str, HyperValue)], shape: &[usize]) -> Plan {
@@ -31,6 +31,31 @@ fn plan_of(name: &str, set: &[(&str, HyperValue)], shape: &[usize]) -> Plan {
     conditions.run((Level::Model, Level::Tensor), &mut registers, source, |_, _| ());
     outcomes(program, &conditions, &registers, &mut found);
     plan(&lower(program, &Facts::new(Storage::F32, Math::Fast, found)))
+}
+
+/// The bytes with parameters and gradients of these types, and states kept like this.
+fn bytes_of((param, grad): (Storage, Storage), p: Option<Store>, states: &[Option<Store>]) -> usize {
+    let facts = plan_of("adam", &[], &[64, 64]).facts;
+    let stores = Stores { param: p, states: states.into() };
+    let facts = Facts { storage: param, grad, stores, ..facts };
+    plan(&lower(Rule::shipped("adam").unwrap().program(), &facts)).bytes_per_element()
+}
+
+#[test]
+fn narrower_types_move_fewer_bytes() {
+    let (f32, bf16) = (Storage::F32, Storage::Bf16);
+    assert_eq!(bytes_of((bf16, bf16), None, &[]), 14);
+    assert_eq!(bytes_of((f32, f32), None, &[Some(Store::Bf16); 2]), 20);
+    assert_eq!(bytes_of((f32, bf16), None, &[Some(Store::Bf16); 2]), 18);
+    assert_eq!(bytes_of((bf16, f32), None, &[]), 16);
+    assert_eq!(bytes_of((bf16, bf16), None, &[Some(Store::F32); 2]), 22);
+    // The parameter is only written: 2; the master copy is read and written: 8; the gradient 2; two states of f32: 16.
+    assert_eq!(bytes_of((bf16, bf16), Some(Store::F32), &[]), 28);
+    assert_eq!(bytes_of((bf16, bf16), Some(Store::F32), &[Some(Store::Bf16); 2]), 20);
+    assert_eq!(bytes_of((bf16, bf16), Some(Store::Bf16Stochastic), &[Some(Store::Bf16Stochastic); 2]), 14);
+    // A compensation is read and written as what it belongs to.
+    assert_eq!(bytes_of((bf16, bf16), Some(Store::Bf16Kahan), &[]), 18);
+    assert_eq!(bytes_of((f32, f32), None, &[None, Some(Store::Bf16Kahan)]), 28);
 }
 
 fn bytes(name: &str, set: &[(&str, HyperValue)]) -> usize {

@@ -138,9 +138,16 @@ fn help() {
 fn what_does_not_exist_is_a_usage_error() {
     let folder = Folder::new("usage");
     let apply = ["apply", "sgd", "--params", "p", "--grads", "g", "--out", "o"];
-    for flag in
-        ["--threads=-1", "--seed=-1", "--store=m=bf16", "--schedule=lr", "--schedule=lr=", "--view=x", "--view=x="]
-    {
+    for flag in [
+        "--threads=-1",
+        "--seed=-1",
+        "--store=m",
+        "--store=m=bf17",
+        "--schedule=lr",
+        "--schedule=lr=",
+        "--view=x",
+        "--view=x=",
+    ] {
         folder.fails(2, &[&apply[..], &[flag]].concat());
     }
     for flag in ["--checkpoint=f", "--resume", "--schedule=lr", "--advance=batch", "--ema=x", "--threads=-1"] {
@@ -155,7 +162,8 @@ fn what_does_not_exist_is_a_usage_error() {
         "--t=0",
         "--lanes=3",
         "--math=exact",
-        "--dtype=bf16",
+        "--dtype=bf17",
+        "--store=m=",
         "--set=lr",
         "--set=lr=",
         "--isa=x86_64+avx2+fma",
@@ -358,6 +366,7 @@ fn emit_prints_what_the_library_gives() {
             storage: Storage::F64,
             math: Math::Strict,
             set: vec![("maximize".into(), true.into()), ("lr".into(), 0.5.into())],
+            store: vec![],
             t: 3,
             shape: vec![],
             lanes: Lanes::One,
@@ -498,6 +507,66 @@ fn apply_follows_the_golden_trajectories() {
         cases += 1;
     }
     assert_eq!(cases, 32);
+}
+
+#[test]
+fn apply_steps_halves_and_keeps_states_as_it_is_told() {
+    use half::{bf16, f16};
+    use updraft::{Rule, Store, Tensor};
+    let folder = Folder::new("apply-store");
+    let bf16s = |x: &[bf16]| (Dtype::BF16, vec![x.len()], x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+    let f16s = |x: &[f16]| (Dtype::F16, vec![x.len()], x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+    let mut a: Vec<bf16> = [1.0, -2.0, 0.1].map(bf16::from_f32).into();
+    let mut b: Vec<f16> = [0.3, 4.0].map(f16::from_f32).into();
+    let (ga, gb) = ([0.5f32, 0.25, -1e-3], [0.5, -0.5].map(f16::from_f32));
+    folder.write("p", safetensors(&[("a", bf16s(&a)), ("b", f16s(&b))], &[]));
+    folder.write("g", safetensors(&[("a", f32s(&[3], &ga)), ("b", f16s(&gb))], &[]));
+    let stores = [("p", Store::F32), ("m", Store::Bf16Stochastic), ("v", Store::F16)];
+    let builder = Rule::shipped("adamw").unwrap().optimizer().seed(5);
+    let builder = stores.iter().fold(builder, |builder, (name, store)| builder.store(name, *store).unwrap());
+    let mut opt = builder.build().unwrap();
+    let flags = ["--store", "p=f32", "--store", "m=bf16-stochastic", "--store=v=f16", "--seed=5", "--state-out", "s"];
+    let mut more = flags.to_vec();
+    for _ in 0..2 {
+        folder.ok(&apply("adamw", &more));
+        opt.step(&mut [Tensor::mixed("a", &mut a, &ga), Tensor::new("b", &mut b, &gb)]).unwrap();
+        let out = tensors(&folder.read("o"));
+        assert_eq!((&out["a"], &out["b"]), (&bf16s(&a), &f16s(&b)));
+        folder.write("p", folder.read("o"));
+        more = [&flags[..], &["--state", "s"]].concat();
+    }
+    let state = tensors(&folder.read("s"));
+    let dtypes = ["a/@master", "a/m", "a/v", "b/@master"].map(|name| state[name].0);
+    assert_eq!(dtypes, [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F32]);
+    // With other settings the state is not gone on from; parameters may not be kept as anything.
+    let failures = [
+        folder.fails(1, &apply("adamw", &["--state", "s", "--seed=5", "--store=m=bf16"])),
+        folder.fails(1, &apply("adamw", &["--store=w=bf16"])),
+        folder.fails(1, &apply("adamw", &["--store=p=f16"])),
+        folder.fails(1, &apply("adamw", &["--store=p=bf16-kahan"])),
+        folder.fails(2, &apply("adamw", &["--store=m=bf16-kahn"])),
+    ];
+    insta::assert_snapshot!("apply_with_stores_fails", failures.join("\n"));
+    folder.write("g", safetensors(&[("a", f64s(&[3], &[0.0; 3]))], &[]));
+    assert!(folder.fails(1, &apply("adamw", &[])).contains("F64"));
+}
+
+#[test]
+fn emit_shows_what_is_stored_and_how_many_bytes_it_takes() {
+    let folder = Folder::new("emit-store");
+    let plan = |more: &[&str]| folder.ok(&[&["emit", "adam", "--stage", "plan"], more].concat());
+    assert!(plan(&["--dtype", "bf16"]).ends_with("\n14 bytes per element in all\n"));
+    let shown = [
+        plan(&["--store", "m=bf16", "--store", "v=bf16"]),
+        plan(&["--dtype", "bf16", "--store", "p=f32"]),
+        plan(&["--dtype", "bf16", "--store", "p=bf16-kahan", "--store", "m=bf16-stochastic"]),
+    ];
+    insta::assert_snapshot!("emit_plans_with_stores", shown.join("\n"));
+    let kernel = folder.ok(&["emit", "sgd", "--stage", "kernel", "--dtype", "bf16", "--store", "p=bf16-kahan"]);
+    insta::assert_snapshot!("emit_kernel_with_compensation", kernel);
+    let step = folder.ok(&["emit", "sgd", "--stage", "step", "--dtype", "bf16", "--store", "p=bf16-stochastic"]);
+    insta::assert_snapshot!("emit_step_with_stochastic_rounding", step);
+    assert!(folder.fails(1, &["emit", "sgd", "--stage", "plan", "--store", "p=bf16-kahan"]).contains("f32"));
 }
 
 #[test]
@@ -838,11 +907,11 @@ fn apply_says_which_tensor_is_wrong_and_writes_nothing() {
     let folder = Folder::new("apply-errors");
     let w = || ("w", f32s(&[2, 3], &[1.0; 6]));
     let stack = |n: usize| f32s(&[n, 2, 3], &vec![1.0; 6 * n]);
-    folder.write("p", safetensors(&[w(), ("b", f32s(&[2], &[1.0; 2])), ("h", (Dtype::F16, vec![1], vec![0, 0]))], &[]));
+    folder.write("p", safetensors(&[w(), ("b", f32s(&[2], &[1.0; 2])), ("h", (Dtype::I16, vec![1], vec![0, 0]))], &[]));
     let grads = |name: &str, entries: &[(&str, Entry)]| folder.write(name, safetensors(entries, &[]));
     grads("g", &[w()]);
     grads("unknown", &[w(), ("W", f32s(&[1], &[0.0]))]);
-    grads("half", &[("h", (Dtype::F16, vec![1], vec![0, 0]))]);
+    grads("half", &[("h", (Dtype::I16, vec![1], vec![0, 0]))]);
     grads("wide", &[("w", f64s(&[2, 3], &[1.0; 6]))]);
     grads("shape", &[("w", f32s(&[3, 2], &[1.0; 6]))]);
     grads("rank", &[("w", f32s(&[1, 1, 2, 3], &[1.0; 6]))]);

@@ -11,6 +11,7 @@ use super::{
     Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_HYPERS, MAX_STATES, Place, range, recursion,
 };
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
+use crate::ir::Storage;
 use crate::source::Span;
 use crate::syntax::ast::{
     AssignOp, Ast, BinaryOp, Block, Branch, Expr, ExprKind, HyperValue, Ident, Interval, Item, ItemKind,
@@ -418,12 +419,10 @@ impl Checker<'_> {
 
     fn state(&mut self, item: &Item, name: &Ident, per: Option<&Ident>, dtype: Option<&Ident>, init: &Expr) {
         let extent = self.extent(per, Extent::Element, &Extent::ALL, "a state");
-        if let Some(dtype) = dtype {
-            self.not_available(dtype.span, &format!("a storage type of its own (`as {}`)", dtype.text));
-        }
+        let storage = dtype.map_or(Some(None), |dtype| self.state_storage(dtype, extent, name).map(Some));
         self.declaring = Some(name.text.clone());
         let init_id = self.at(Place::Init, |this| this.number(init)).filter(|id| self.count(*id, init.span));
-        let (Some(extent), Some(init_id), None) = (extent, init_id, dtype) else {
+        let (Some(extent), Some(init_id), Some(storage)) = (extent, init_id, storage) else {
             self.declare(name, Symbol::Broken);
             return;
         };
@@ -436,7 +435,30 @@ impl Checker<'_> {
         let id = StateId(self.program.states.len() as u32);
         self.declare(name, Symbol::State(id));
         let (name, span) = (name.text.clone(), name.span);
-        self.program.states.push(State { name, doc: item.doc.clone(), extent, init: init_id, span });
+        self.program.states.push(State { name, doc: item.doc.clone(), extent, storage, init: init_id, span });
+    }
+
+    /// The storage type behind `as` in the declaration of a state.
+    fn state_storage(&mut self, dtype: &Ident, extent: Option<Extent>, name: &Ident) -> Option<Storage> {
+        let Some(storage) = Storage::from_name(&dtype.text) else {
+            let help = match did_you_mean(&dtype.text, Storage::ALL.map(Storage::name)) {
+                Some(similar) => format!("did you mean `as {similar}`?"),
+                None => "the storage types are f32, f64, bf16 and f16".to_string(),
+            };
+            let message = format!("there is no storage type `{}`", dtype.text);
+            self.report(Diagnostic::new(Code::UnknownDtype, dtype.span, message).help(help));
+            return None;
+        };
+        if extent.is_some_and(Extent::is_scalar) {
+            let message = format!("`{}` is one number for many elements, and such are f64", name.text);
+            self.report(
+                Diagnostic::new(Code::NotAllowedHere, dtype.span, message)
+                    .label("only arrays have a storage type")
+                    .help(format!("remove `as {}`", dtype.text)),
+            );
+            return None;
+        }
+        Some(storage)
     }
 
     fn input(&mut self, item: &Item, name: &Ident, per: Option<&Ident>, default: Option<&Expr>) {

@@ -316,14 +316,6 @@ impl<'a> Checker<'a> {
         self.diagnostics.push(diagnostic);
     }
 
-    fn not_available(&mut self, span: Span, what: &str) {
-        self.report(
-            Diagnostic::new(Code::NotAvailable, span, format!("{what} is not part of this version"))
-                .label("reserved for a later version")
-                .help("`updraft explain not-available` says what this version has"),
-        );
-    }
-
     /// Whether the header says what the file is called.
     fn header(&mut self, ast: &Ast) {
         let Some(header) = &ast.header else { return };

@@ -116,7 +116,9 @@ fn range_text(range: &Range) -> String {
 }
 
 fn state_text(program: &Program, state: &State) -> String {
-    format!("state {} per {} = {}", state.name, state.extent.name(), expression_text(program, state.init))
+    let storage = state.storage.map_or(String::new(), |storage| format!(" as {}", storage.name()));
+    let init = expression_text(program, state.init);
+    format!("state {} per {}{storage} = {init}", state.name, state.extent.name())
 }
 
 fn statements(program: &Program, stmts: &[Stmt], indent: usize, whole: bool, out: &mut String) {

@@ -3,6 +3,7 @@
 //! Expressions live in one arena in which operands come before the expression that reads them, so that every later
 //! pass is a loop, not a recursion, and no rule can be too deep for the stack.
 
+use crate::ir::Storage;
 pub use crate::syntax::ast::{BinaryOp, CompareOp, FileKind};
 
 use crate::source::{SourceFile, Span};
@@ -269,6 +270,8 @@ pub struct State {
     pub doc: Option<String>,
     /// One per what.
     pub extent: Extent,
+    /// What it is stored as unless the host says otherwise; as the parameter, if the rule does not say.
+    pub storage: Option<Storage>,
     /// Its value before the first step that touches it.
     pub init: ExprId,
     /// Where its name stands.

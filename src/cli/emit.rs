@@ -1,9 +1,9 @@
 //! `updraft emit`: the text of a stage of a rule. It is made by [`crate::emit`]; here are its arguments.
 
-use super::{Failure, load_any, parse_set, print};
+use super::{Failure, load_any, parse_set, parse_store, print};
 use crate::codegen::{Isa, Lanes};
 use crate::ir::Type;
-use crate::{EmitOptions, HyperValue, Math, Stage, Storage};
+use crate::{EmitOptions, HyperValue, Math, Stage, Storage, Store};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use std::path::PathBuf;
@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Set a hyper; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
+    /// How a state is kept, for instance m=bf16, or the parameter, as p; may be repeated
+    #[arg(long, value_name = "NAME=DTYPE", value_parser = parse_store)]
+    store: Vec<(String, Store)>,
     /// The step that conditions are decided for, from 1
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     t: u64,
@@ -63,6 +66,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         storage: args.dtype,
         math: args.math,
         set: args.set.clone(),
+        store: args.store.clone(),
         t: args.t,
         shape: args.shape.0.clone(),
         all: args.all,
@@ -114,7 +118,7 @@ pub(super) fn maths() -> impl TypedValueParser<Value = Math> {
 }
 
 pub(super) fn dtypes() -> impl TypedValueParser<Value = Storage> {
-    named(&[Storage::F32, Storage::F64], Storage::name)
+    named(&Storage::ALL, Storage::name)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::library::Beside;
 use crate::syntax::ast::FileKind;
 use crate::{
     Error, HyperValue, OptimizerBuilder, Rule, SHIPPED, SHIPPED_FRAGMENTS, SHIPPED_SCHEDULES, Schedule, Severity,
-    SourceFile,
+    SourceFile, Store,
 };
 use clap::{Parser, Subcommand};
 use std::fs::File;
@@ -281,6 +281,20 @@ fn parse_set(text: &str) -> Result<(String, HyperValue), String> {
     let Ok(value) = value.parse::<HyperValue>();
     // Names in rule files are in this form, whatever the keyboard gives.
     Ok((name.trim().nfc().collect(), value))
+}
+
+/// Reads `m=bf16`.
+fn parse_store(text: &str) -> Result<(String, Store), String> {
+    let names = || Store::ALL.map(Store::name);
+    let Some((name, store)) = text.split_once('=') else {
+        return Err("write NAME=DTYPE, for instance m=bf16".to_string());
+    };
+    let Some(store) = Store::from_name(store.trim()) else {
+        let similar = did_you_mean(store.trim(), names());
+        let similar = similar.map_or(String::new(), |similar| format!(" (did you mean `{similar}`?)"));
+        return Err(format!("`{}` is none of {}{similar}", store.trim(), names().join(", ")));
+    };
+    Ok((name.trim().nfc().collect(), store))
 }
 
 /// Holds settings to several rules: each is a hyper of one of them at least.

@@ -4,11 +4,11 @@
 //! epoch on stdout.
 
 use super::{
-    Failure, check_settings, count, load_rule, load_schedule, parse_schedule, parse_set, print, warn, with_settings,
-    wrap, write_files,
+    Failure, check_settings, count, load_rule, load_schedule, parse_schedule, parse_set, parse_store, print, warn,
+    with_settings, wrap, write_files,
 };
 use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, Weights, check, page, table, train};
-use crate::{Advance, Error, HyperValue, Optimizer, Schedule};
+use crate::{Advance, Error, HyperValue, Optimizer, Schedule, Store};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Set a hyper of every rule that has it; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
+    /// How a state of every rule that has it is kept, for instance m=bf16; may be repeated
+    #[arg(long, value_name = "NAME=DTYPE", value_parser = parse_store)]
+    store: Vec<(String, Store)>,
     /// Let a schedule drive a hyper of every rule, for instance 'lr=cosine(t_max=1000)'; may be repeated. It may read the
     /// inputs loss and grad_norm_squared of each step and metric, the test loss of each epoch
     #[arg(long, value_name = "HYPER=SCHED", value_parser = parse_schedule)]
@@ -151,11 +154,23 @@ fn tested_text(weights: &Weights, ema: Option<f64>) -> String {
 fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
     let rules = args.rules.iter().map(|rule| load_rule(rule)).collect::<Result<Vec<_>, _>>()?;
     check_settings(&rules, &args.set)?;
+    for (name, _) in &args.store {
+        let has = |rule: &crate::Rule| rule.program().states.iter().any(|state| *state.name == **name);
+        if rules.len() > 1 && name != "p" && !rules.iter().any(has) {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+            return Err(Failure::Message(format!("none of {} has a state `{name}`", names.join(", "))));
+        }
+    }
     let schedules: Vec<(&String, Schedule)> =
         args.schedule.iter().map(|(hyper, text)| Ok((hyper, load_schedule(text)?))).collect::<Result<_, Failure>>()?;
     let mut optimizers = Vec::new();
     for rule in &rules {
         let mut builder = with_settings(rule, &args.set);
+        for (name, store) in &args.store {
+            if name == "p" || rules.len() == 1 || rule.program().states.iter().any(|state| *state.name == **name) {
+                builder = builder.and_then(|builder| builder.store(name, *store));
+            }
+        }
         for (hyper, schedule) in &schedules {
             builder = builder.and_then(|builder| builder.schedule_every(hyper, schedule.clone(), args.advance));
         }

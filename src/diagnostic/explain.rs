@@ -134,13 +134,14 @@ impl Code {
                 ),
                 "optimizer example\nhyper lr = 1e-3 in [0, inf)\nhyper scale = 2 in [0, inf)\ng += 0.01 * p\np -= scale * lr * g\n",
             ),
-            Code::NotAvailable => (
-                "This is part of the language, but this version of the compiler does not have it yet. It does not \
-                 have states that are stored in another type than the parameter (`as bf16`).",
+            Code::UnknownDtype => (
+                "The type behind `as` is none that a state can be stored in: f32, f64, bf16 and f16. It is the state's \
+                 type in memory only, rounded to when it is assigned for the last time; a state that says none is stored \
+                 as the parameter is. Whoever builds the optimizer may choose another.",
                 Some(
-                    "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m as bf16 = 0\nm = 0.9*m + g\np -= lr * m\n",
+                    "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m as bfloat16 = 0\nm = 0.9*m + g\np -= lr * m\n",
                 ),
-                "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m = 0\nm = 0.9*m + g\np -= lr * m\n",
+                "optimizer example\nhyper lr = 1e-3 in [0, inf)\nstate m as bf16 = 0\nm = 0.9*m + g\np -= lr * m\n",
             ),
             Code::WrongArity => (
                 "The function takes another number of arguments. The message says how many; for a `def` of yours, the \

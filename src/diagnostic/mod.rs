@@ -182,7 +182,7 @@ codes! {
     /// A declaration inside a block or after a statement.
     MisplacedDeclaration = "misplaced-declaration", Error;
     /// Part of the language that this version does not have.
-    NotAvailable = "not-available", Error;
+    UnknownDtype = "unknown-dtype", Error;
     // Values.
     /// A call with too few or too many arguments.
     WrongArity = "wrong-arity", Error;

@@ -15,7 +15,7 @@ use super::sum::{ExactSum, Lane, max_run, min_run, sum_columns, sum_run};
 use crate::check::program::{Extent, HyperId, ListRef, ReportId, StateId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The arrays of one tensor. Each holds the compute type's values, as many as the tensor has of its extent.
+/// The arrays of one tensor. Each holds values of the compute type that its storage type has, as many as the tensor has of its extent.
 #[derive(Clone, Debug, Default)]
 pub struct Arrays(pub BTreeMap<Array, Column>);
 
@@ -285,7 +285,7 @@ impl Run {
             StepInst::Source(Source::Shape(of)) => scalar = Some(Scalar::F64(of.of(&self.shape))),
             StepInst::Source(source) => scalar = Some(tensor.scalars.source(source)),
             StepInst::Load(array) => column = tensor.arrays.0[&array].clone(),
-            StepInst::Draw(id, word) => column = self.draw(tensor, id.0, word),
+            StepInst::Draw(id, word) => column = self.draw(tensor, id.0, word, extent),
             StepInst::Round(v) => {
                 let Some(Scalar::F64(x)) = self.scalar(v) else { panic!("%{} is no scalar", v.0) };
                 let constant = match step.facts.storage.compute() {
@@ -340,16 +340,17 @@ impl Run {
         if extent == Extent::Element { self.len } else { shape::len(extent, &self.shape) }
     }
 
-    fn draw(&self, tensor: &TensorStep<'_>, draw: u32, word: u32) -> Column {
-        let (key, t, first) = (tensor.scalars.key, tensor.scalars.t, tensor.scalars.first as u64);
+    fn draw(&self, tensor: &TensorStep<'_>, draw: u32, word: u32, extent: Extent) -> Column {
+        let first = if extent == Extent::Element { tensor.scalars.first as u64 } else { 0 };
+        let (key, t, len) = (tensor.scalars.key, tensor.scalars.t, self.len_of(extent));
         match tensor.step.facts.storage.compute() {
             Type::F32 => {
-                let mut out = vec![0f32; self.len];
+                let mut out = vec![0f32; len];
                 random::fill(key, t, draw, word, first, &mut out);
                 Column::F32(out)
             }
             _ => {
-                let mut out = vec![0f64; self.len];
+                let mut out = vec![0f64; len];
                 random::fill(key, t, draw, word, first, &mut out);
                 Column::F64(out)
             }

@@ -20,6 +20,7 @@ pub mod random;
 pub mod region;
 pub mod shape;
 pub mod step;
+pub mod store;
 pub mod sum;
 pub mod verify;
 
@@ -33,4 +34,5 @@ pub use op::{Binary, Compare, Const, Math1, Op, Storage, Type, Unary, Value};
 pub use parse::{ParseError, parse_kernel};
 pub use print::print_kernel;
 pub use step::{Facts, Math, Outcome, Step};
+pub use store::{Store, Stores};
 pub use verify::{Problem, VerifyError, verify_kernel};

@@ -207,6 +207,20 @@ impl Region {
         }
     }
 
+    /// The scalars from outside that `outputs` depend on, whatever is selected.
+    pub fn sources_of(&self, outputs: impl Iterator<Item = Value>) -> Vec<Source> {
+        let mut needed = vec![false; self.insts.len()];
+        outputs.for_each(|v| needed[v.index()] = true);
+        for index in (0..self.insts.len()).rev() {
+            match self.insts[index] {
+                ScalarInst::Op(op) if needed[index] => op.for_each_operand(|v| needed[v.index()] = true),
+                ScalarInst::List(_, _, Some(v)) if needed[index] => needed[v.index()] = true,
+                _ => {}
+            }
+        }
+        self.needed_sources(&needed).collect()
+    }
+
     /// The scalars from outside that [`Region::trace`] has marked.
     pub fn needed_sources<'a>(&'a self, needed: &'a [bool]) -> impl Iterator<Item = Source> + 'a {
         self.insts.iter().zip(needed).filter_map(|(inst, needed)| match inst {

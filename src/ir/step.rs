@@ -6,11 +6,13 @@
 
 use super::op::{Op, Storage, Type, Value};
 use super::print::print_op;
+use super::store::Stores;
 use crate::check::program::{
     DrawId, ExprId, Extent, HyperDefault, HyperId, InputId, ListFn, ListRef, NodeKind, Program, ReductionId, ReportId,
     Shape, StateId,
 };
 use crate::source::Span;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,8 +49,12 @@ pub enum Outcome {
 /// What a [`Step`] is made for: the key of the plan cache. It holds no sizes and no values of hypers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Facts {
-    /// What the parameter and its gradient are stored as; it sets the compute type.
+    /// What the parameter is stored as; it sets the compute type.
     pub storage: Storage,
+    /// What the gradient is stored as.
+    pub grad: Storage,
+    /// How the parameter and the states are kept.
+    pub stores: Stores,
     /// Which rewrites apply.
     pub math: Math,
     /// One per condition of the program.
@@ -218,6 +224,12 @@ pub enum Array {
     Copy,
     /// What a view gives.
     View,
+    /// The f32 copy that the rule works on instead of a narrower parameter.
+    Master,
+    /// What the parameter, kept with compensation, has lost by rounding.
+    ParamRest,
+    /// What a state, kept with compensation, has lost by rounding.
+    StateRest(StateId),
 }
 
 /// What a store changes.
@@ -251,8 +263,8 @@ pub(crate) fn list_text(function: ListFn, list: ListRef, operand: Option<Value>,
 
 impl Array {
     /// Its name.
-    pub fn name(self, program: &Program) -> &str {
-        match self {
+    pub fn name(self, program: &Program) -> Cow<'_, str> {
+        let name: &str = match self {
             Array::Param => "p",
             Array::Grad => "g",
             Array::State(id) => &program.states[id.index()].name,
@@ -260,13 +272,17 @@ impl Array {
             Array::Average => "@average",
             Array::Copy => "@copy",
             Array::View => "@view",
-        }
+            Array::Master => "@master",
+            Array::ParamRest => "@p.compensation",
+            Array::StateRest(id) => return format!("@{}.compensation", program.states[id.index()].name).into(),
+        };
+        name.into()
     }
 
     /// One value per what.
     pub fn extent(self, program: &Program) -> Extent {
         match self {
-            Array::State(id) => program.states[id.index()].extent,
+            Array::State(id) | Array::StateRest(id) => program.states[id.index()].extent,
             _ => Extent::Element,
         }
     }
@@ -352,9 +368,10 @@ impl Reduced {
 }
 
 impl Facts {
-    /// Facts of a step that the host joins nothing to.
+    /// Facts of a step that the host joins nothing to, whose gradient and states are of the parameter's type.
     pub fn new(storage: Storage, math: Math, outcomes: Vec<Outcome>) -> Facts {
-        Facts { storage, math, outcomes, host: Host::default(), reports: Vec::new() }
+        let (grad, stores, host) = (storage, Stores::default(), Host::default());
+        Facts { storage, grad, stores, math, outcomes, host, reports: Vec::new() }
     }
 
     /// The conditions of the program and their outcomes, one a line: what `emit` prints first.

@@ -8,7 +8,7 @@ use super::place::{Duties, FoldOf, Home, Placed, product};
 use super::{ArrayFold, Part, Plan, ScalarFold, Skip, StreamOf, Sweep, Whole};
 use crate::check::program::Extent;
 use crate::ir::region::Region;
-use crate::ir::step::{Array, Source, Step, StepInst, Target};
+use crate::ir::step::{Array, Facts, Source, Step, StepInst, Target};
 use crate::ir::{Access, Const, Kernel, KernelInst, Op, Storage, Stream, Type, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -171,6 +171,12 @@ impl Build<'_> {
         }
     }
 
+    /// Whether an array is stored as another type than it is computed in.
+    fn is_converted(&self, array: Array) -> bool {
+        let facts = &self.step.facts;
+        facts.storage_of(array, &self.step.program) != compute_storage(facts)
+    }
+
     /// Whether a small array is stored by this step.
     fn is_stored(&self, array: Array) -> bool {
         self.step.insts.iter().any(|inst| matches!(inst, StepInst::Store(Target::Array(a), _) if *a == array))
@@ -223,7 +229,10 @@ impl Build<'_> {
             _ => self.placed.first[index],
         };
         if let StepInst::Load(array) = self.step.insts[v.index()] {
-            return self.is_stored(array) && (matches!(user, StepInst::Spread(_)) || stage < self.last());
+            let is_spread = matches!(user, StepInst::Spread(_));
+            // Only values of the compute type are spread.
+            return is_spread && self.is_converted(array)
+                || self.is_stored(array) && (is_spread || stage < self.last());
         }
         matches!(user, StepInst::Spread(_)) || stage != self.placed.first[v.index()]
     }
@@ -321,7 +330,15 @@ struct Direct {
     after: bool,
 }
 
-/// Whether an array may be stored as another type than it is computed in, or is gone.
+/// The storage of what is computed.
+fn compute_storage(facts: &Facts) -> Storage {
+    match facts.storage.compute() {
+        Type::F32 => Storage::F32,
+        _ => Storage::F64,
+    }
+}
+
+/// Whether an array may hold something else than what was stored, or is gone.
 fn is_apart(array: Array) -> bool {
     matches!(array, Array::Copy | Array::Grad | Array::View)
 }
@@ -365,7 +382,8 @@ impl<'b, 'a> KernelOf<'b, 'a> {
         let step = self.build.step;
         // Folds that need no operand from the kernel: of values that lie in memory, or of products of two of them.
         let direct: Vec<Option<Direct>> = self.duties.folds.iter().map(|fold| self.direct(fold.operand)).collect();
-        let mut wanted: BTreeSet<Value> = self.duties.stores.iter().map(|(_, v)| *v).collect();
+        let mut wanted: BTreeSet<Value> =
+            self.duties.stores.iter().map(|(array, v)| self.before_rounding(*array, *v)).collect();
         wanted.extend(self.duties.keeps.iter().copied());
         let folded = self.duties.folds.iter().zip(&direct).filter(|(_, direct)| direct.is_none());
         wanted.extend(folded.map(|(fold, _)| fold.operand));
@@ -380,7 +398,7 @@ impl<'b, 'a> KernelOf<'b, 'a> {
                 && self.duties.stores.contains(&(array, value))
             {
                 let stream = self.stream(StreamOf::Array(array), false);
-                self.store(stream, value);
+                self.store(stream, self.before_rounding(array, value));
             }
         }
         for v in self.duties.keeps.clone() {
@@ -406,11 +424,28 @@ impl<'b, 'a> KernelOf<'b, 'a> {
         (Sweep { over: self.over, kernel: self.kernel, streams: self.streams, folds }, self.uniforms)
     }
 
+    /// What is stored so that `v` lies in the array: storing rounds by itself.
+    fn before_rounding(&self, array: Array, v: Value) -> Value {
+        let step = self.build.step;
+        match step.insts[v.index()] {
+            StepInst::Op(Op::Narrow(storage, x))
+                if storage == step.facts.storage_of(array, &step.program) && !self.duties.reads.contains_key(&v) =>
+            {
+                x
+            }
+            _ => v,
+        }
+    }
+
     /// The arrays in memory that a fold's operand is, or is the product of.
     fn direct(&self, operand: Value) -> Option<Direct> {
         let forms = [Some((operand, None)), product(self.build.step, operand).map(|(a, b)| (a, Some(b)))];
         let lie = |of: (Value, Option<Value>), after| {
-            let is_there = |v: Value| self.home(v, after).is_some();
+            // What lies there as another type, only the kernel can read.
+            let is_there = |v: Value| match self.home(v, after) {
+                Some(StreamOf::Array(array)) => !self.build.is_converted(array),
+                home => home.is_some(),
+            };
             is_there(of.0) && of.1.is_none_or(is_there)
         };
         forms.into_iter().flatten().find_map(|of| {
@@ -535,13 +570,9 @@ impl<'b, 'a> KernelOf<'b, 'a> {
     fn describe(&self, of: StreamOf) -> (String, Storage, bool) {
         let (program, facts) = (&self.build.step.program, &self.build.step.facts);
         let temp = |temp: u32| self.build.temp_name(temp);
-        let compute = match facts.storage.compute() {
-            Type::F32 => Storage::F32,
-            _ => Storage::F64,
-        };
+        let compute = compute_storage(facts);
         match of {
-            StreamOf::Array(Array::Copy) => ("@copy".into(), facts.host.copy.unwrap_or(facts.storage), false),
-            StreamOf::Array(array) => (array.name(program).into(), facts.storage, false),
+            StreamOf::Array(array) => (array.name(program).into(), facts.storage_of(array, program), false),
             StreamOf::Temp(index) => (temp(index), compute, false),
             StreamOf::Spread(Whole::Array(array)) => {
                 (format!("{} per {}", array.name(program), array.extent(program).name()), compute, true)

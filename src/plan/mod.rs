@@ -12,7 +12,7 @@ mod place;
 use crate::check::program::{DrawId, Extent, Program, ReportId};
 use crate::ir::region::Region;
 use crate::ir::step::{Array, Facts, Fold, Host, Reduced, Step};
-use crate::ir::{Access, Kernel};
+use crate::ir::{Access, Kernel, Stream};
 use crate::source::Span;
 use std::fmt;
 use std::sync::Arc;
@@ -256,7 +256,12 @@ impl Plan {
     fn sweep_text(&self, f: &mut fmt::Formatter<'_>, sweep: &Sweep) -> fmt::Result {
         let names = |select: fn(Access) -> bool, block: bool| {
             let streams = sweep.kernel.streams.iter().filter(|s| s.block == block && select(s.access));
-            let names: Vec<&str> = streams.map(|s| s.name.as_str()).collect();
+            let usual = |s: &Stream| s.block || s.storage == self.facts.storage;
+            let name = |s: &Stream| match usual(s) {
+                true => s.name.clone(),
+                false => format!("{} as {}", s.name, s.storage.name()),
+            };
+            let names: Vec<String> = streams.map(name).collect();
             names.join(if names.iter().any(|name| name.contains(' ')) { ", " } else { " " })
         };
         match sweep.over {

@@ -316,7 +316,7 @@ impl<'a> Problem<'a> {
         for v in &placement.kept {
             all[self.first[v.index()]].keeps.push(*v);
         }
-        let bytes = self.step.facts.storage.bytes() as u32;
+        let bytes = self.kept_bytes();
         let (mut moved, mut work) = (0, 0);
         for (stage, duties) in all.iter_mut().enumerate() {
             let wanted: Vec<usize> = duties.wanted().map(|v| self.index[&v]).collect();
@@ -379,7 +379,7 @@ impl<'a> Problem<'a> {
         inst.for_each_operand(|operand| operands.extend(self.index.get(&operand)));
         let cost = homes.get(&v).map(|home| match home {
             Home::Array(array) => self.bytes(*array),
-            Home::Kept => self.step.facts.storage.bytes() as u32,
+            Home::Kept => self.kept_bytes(),
         });
         // A uniform costs nothing to have again, and what was stored may be one.
         let free = !matches!(inst, StepInst::Load(_));
@@ -387,11 +387,12 @@ impl<'a> Problem<'a> {
     }
 
     fn bytes(&self, array: Array) -> u32 {
-        let facts = &self.step.facts;
-        match (array, facts.host.copy) {
-            (Array::Copy, Some(storage)) => storage.bytes() as u32,
-            _ => facts.storage.bytes() as u32,
-        }
+        self.step.facts.storage_of(array, &self.step.program).bytes() as u32
+    }
+
+    /// Of a value in a temporary array.
+    fn kept_bytes(&self) -> u32 {
+        if self.step.facts.storage.compute() == Type::F32 { 4 } else { 8 }
     }
 }
 

@@ -1,139 +1,144 @@
 //! The arrays of a host in row-major order. What is not is copied in, and back if it may have been written.
 
-use super::memory::Elements;
+use super::memory::TensorElements;
 use super::sweep::HostArrays;
-use super::tensor::{Erase, GradElements, ParamData, ParamElements};
+use super::tensor::{AnyElements, Elements, Stored};
 use crate::check::program::{Extent, InputId, Program};
-use crate::ir::Buffer;
-use ndarray::{ArrayViewD, ArrayViewMutD};
+use crate::ir::{Buffer, Column};
+use half::{bf16, f16};
+use ndarray::ArrayViewMutD;
 use smallvec::SmallVec;
 
-/// An array that is written.
-enum Written<'t, 'a, T> {
-    Slice(&'t mut [T]),
-    Copied(&'t mut ArrayViewMutD<'a, T>, Vec<T>),
+/// The memory of copies, kept from tensor to tensor.
+#[derive(Default)]
+pub(super) struct Copies {
+    pub(super) f32: Vec<Vec<f32>>,
+    pub(super) f64: Vec<Vec<f64>>,
+    pub(super) bf16: Vec<Vec<bf16>>,
+    pub(super) f16: Vec<Vec<f16>>,
 }
 
-/// An array that is only read.
-enum Read<'t, T> {
+/// An array in row-major order.
+enum Rows<'t, 'a, T> {
     Slice(&'t [T]),
+    SliceMut(&'t mut [T]),
     Copied(Vec<T>),
+    CopiedBack(&'t mut ArrayViewMutD<'a, T>, Vec<T>),
 }
 
-impl<'t, 'a, T: Copy> Written<'t, 'a, T> {
-    fn new(view: &'t mut ArrayViewMutD<'a, T>, mut room: impl FnMut() -> Vec<T>) -> Written<'t, 'a, T> {
-        if view.is_standard_layout() {
+impl<'t, 'a, T: Stored> Rows<'t, 'a, T> {
+    fn new(elements: Elements<'t, 'a, T>, copies: &mut Copies) -> Rows<'t, 'a, T> {
+        let mut copy = |values: &mut dyn Iterator<Item = T>| {
+            let mut copy = T::copies(copies).pop().unwrap_or_default();
+            copy.clear();
+            copy.extend(values);
+            copy
+        };
+        match elements {
+            Elements::Slice(slice) => Rows::Slice(slice),
+            Elements::SliceMut(slice) => Rows::SliceMut(slice),
+            Elements::View(view) => match view.as_slice() {
+                Some(slice) => Rows::Slice(slice),
+                None => Rows::Copied(copy(&mut view.iter().copied())),
+            },
             // Which is what this asks, too.
-            return Written::Slice(view.as_slice_mut().unwrap_or(&mut []));
+            Elements::ViewMut(view) if view.is_standard_layout() => {
+                Rows::SliceMut(view.as_slice_mut().unwrap_or(&mut []))
+            }
+            Elements::ViewMut(view) => {
+                let copy = copy(&mut view.iter().copied());
+                Rows::CopiedBack(view, copy)
+            }
         }
-        let mut copy = room();
-        copy.clear();
-        copy.extend(view.iter().copied());
-        Written::Copied(view, copy)
     }
 
-    fn slice(&mut self) -> &mut [T] {
+    fn buffer(&mut self) -> Buffer<'_> {
         match self {
-            Written::Slice(slice) => slice,
-            Written::Copied(_, copy) => copy,
+            Rows::Slice(slice) => T::buffer(slice),
+            Rows::SliceMut(slice) => T::buffer_mut(slice),
+            Rows::Copied(copy) => T::buffer(copy),
+            Rows::CopiedBack(_, copy) => T::buffer_mut(copy),
         }
     }
 
     /// Copies back, and gives the memory of the copy.
-    fn finish(self) -> Option<Vec<T>> {
-        let Written::Copied(view, copy) = self else { return None };
-        view.iter_mut().zip(&copy).for_each(|(to, from)| *to = *from);
-        Some(copy)
-    }
-}
-
-impl<'t, T: Copy> Read<'t, T> {
-    fn new(view: &'t ArrayViewD<'_, T>, mut room: impl FnMut() -> Vec<T>) -> Read<'t, T> {
-        if let Some(slice) = view.as_slice() {
-            return Read::Slice(slice);
-        }
-        let mut copy = room();
-        copy.clear();
-        copy.extend(view.iter().copied());
-        Read::Copied(copy)
-    }
-
-    fn slice(&self) -> &[T] {
+    fn finish(self, copies: &mut Copies) {
         match self {
-            Read::Slice(slice) => slice,
-            Read::Copied(copy) => copy,
+            Rows::Slice(_) | Rows::SliceMut(_) => {}
+            Rows::Copied(copy) => T::copies(copies).push(copy),
+            Rows::CopiedBack(view, copy) => {
+                view.iter_mut().zip(&copy).for_each(|(to, from)| *to = *from);
+                T::copies(copies).push(copy);
+            }
+        }
+    }
+}
+
+/// An array of any type in row-major order.
+enum AnyRows<'t, 'a> {
+    F32(Rows<'t, 'a, f32>),
+    F64(Rows<'t, 'a, f64>),
+    Bf16(Rows<'t, 'a, bf16>),
+    F16(Rows<'t, 'a, f16>),
+}
+
+impl<'t, 'a> AnyRows<'t, 'a> {
+    fn new(elements: AnyElements<'t, 'a>, copies: &mut Copies) -> AnyRows<'t, 'a> {
+        match elements {
+            AnyElements::F32(elements) => AnyRows::F32(Rows::new(elements, copies)),
+            AnyElements::F64(elements) => AnyRows::F64(Rows::new(elements, copies)),
+            AnyElements::Bf16(elements) => AnyRows::Bf16(Rows::new(elements, copies)),
+            AnyElements::F16(elements) => AnyRows::F16(Rows::new(elements, copies)),
         }
     }
 
-    fn finish(self) -> Option<Vec<T>> {
-        if let Read::Copied(copy) = self { Some(copy) } else { None }
+    fn buffer(&mut self) -> Buffer<'_> {
+        match self {
+            AnyRows::F32(rows) => rows.buffer(),
+            AnyRows::F64(rows) => rows.buffer(),
+            AnyRows::Bf16(rows) => rows.buffer(),
+            AnyRows::F16(rows) => rows.buffer(),
+        }
+    }
+
+    fn finish(self, copies: &mut Copies) {
+        match self {
+            AnyRows::F32(rows) => rows.finish(copies),
+            AnyRows::F64(rows) => rows.finish(copies),
+            AnyRows::Bf16(rows) => rows.finish(copies),
+            AnyRows::F16(rows) => rows.finish(copies),
+        }
     }
 }
 
-enum Grad<'t, 'a, T> {
-    Read(Read<'t, T>),
-    Written(Written<'t, 'a, T>),
-}
-
-enum HostCopy<'t, 'a> {
-    F32(Written<'t, 'a, f32>),
-    F64(Written<'t, 'a, f64>),
-}
-
-/// Calls `f` with the arrays of a tensor. `room` keeps the memory of copies.
-pub(super) fn with_arrays<T: Erase, R>(
-    elements: Elements<'_, '_, T>,
+/// Calls `f` with the arrays of a tensor.
+pub(super) fn with_arrays<R>(
+    elements: TensorElements<'_, '_>,
     program: &Program,
-    room: &mut Vec<Vec<T>>,
-    f: impl FnOnce(&mut HostArrays<'_, T>) -> R,
+    copies: &mut Copies,
+    f: impl FnOnce(&mut HostArrays<'_>) -> R,
 ) -> R {
-    let Elements { param, grad, inputs, copy, .. } = elements;
-    let mut free = || room.pop().unwrap_or_default();
-    let mut param = match param {
-        ParamElements::Slice(slice) => Written::Slice(slice),
-        ParamElements::View(view) => Written::new(view, &mut free),
-    };
-    let mut grad = match grad {
-        GradElements::Slice(slice) => Grad::Read(Read::Slice(slice)),
-        GradElements::View(view) => Grad::Read(Read::new(view, &mut free)),
-        GradElements::ViewMut(view) => Grad::Written(Written::new(view, &mut free)),
-    };
-    let mut arrays: SmallVec<[(InputId, Read<'_, T>); 1]> = SmallVec::new();
+    let TensorElements { param, grad, inputs, copy, .. } = elements;
+    let mut param = AnyRows::new(param, copies);
+    let mut grad = AnyRows::new(grad, copies);
+    let mut arrays: SmallVec<[(InputId, AnyRows<'_, '_>); 1]> = SmallVec::new();
     for (name, data) in inputs {
-        if let (Some(id), Some(GradElements::View(view))) = (input_id(program, name), T::grad_view(data)) {
-            arrays.push((id, Read::new(view, &mut free)));
+        if let (Some(id), Some(elements)) = (input_id(program, name), data.elements()) {
+            arrays.push((id, AnyRows::new(elements, copies)));
         }
     }
-    let mut copy = copy.map(|copy| match copy {
-        ParamData::F32(view) => HostCopy::F32(Written::new(view, Vec::new)),
-        ParamData::F64(view) => HostCopy::F64(Written::new(view, Vec::new)),
-        // `copy_to` takes views alone.
-        ParamData::Raw(_) => HostCopy::F32(Written::Slice(&mut [])),
-    });
+    let mut copy = copy.map(|copy| AnyRows::new(copy, copies));
     let result = f(&mut HostArrays {
-        param: param.slice(),
-        grad: match &mut grad {
-            Grad::Read(read) => T::buffer(read.slice()),
-            Grad::Written(written) => T::buffer_mut(written.slice()),
-        },
-        inputs: arrays.iter().map(|(id, read)| (*id, read.slice())).collect(),
-        copy: copy.as_mut().map(|copy| match copy {
-            HostCopy::F32(copy) => Buffer::F32Mut(copy.slice()),
-            HostCopy::F64(copy) => Buffer::F64Mut(copy.slice()),
-        }),
+        param: param.buffer(),
+        grad: grad.buffer(),
+        inputs: arrays.iter_mut().map(|(id, rows)| (*id, rows.buffer())).collect(),
+        copy: copy.as_mut().map(AnyRows::buffer),
     });
-    match copy {
-        Some(HostCopy::F32(copy)) => drop(copy.finish()),
-        Some(HostCopy::F64(copy)) => drop(copy.finish()),
-        None => {}
-    }
-    // In the order in which they are taken.
-    room.extend(arrays.into_iter().rev().filter_map(|(_, read)| read.finish()));
-    room.extend(match grad {
-        Grad::Read(read) => read.finish(),
-        Grad::Written(written) => written.finish(),
-    });
-    room.extend(param.finish());
+    // So that the next takes them in the same order.
+    copy.into_iter().for_each(|copy| copy.finish(copies));
+    arrays.into_iter().rev().for_each(|(_, rows)| rows.finish(copies));
+    grad.finish(copies);
+    param.finish(copies);
     result
 }
 
@@ -143,10 +148,20 @@ pub(super) fn input_id(program: &Program, name: &str) -> Option<InputId> {
     Some(InputId(index as u32))
 }
 
-/// The parameter as it is.
-pub(super) fn param_values<T: Erase>(elements: Elements<'_, '_, T>) -> Vec<T> {
+/// The parameter as it is, as values of the compute type.
+pub(super) fn param_column(elements: TensorElements<'_, '_>) -> Column {
+    fn column<T: Stored>(elements: Elements<'_, '_, T>) -> Column {
+        T::column(match elements {
+            Elements::Slice(slice) => slice.to_vec(),
+            Elements::SliceMut(slice) => slice.to_vec(),
+            Elements::View(view) => view.iter().copied().collect(),
+            Elements::ViewMut(view) => view.iter().copied().collect(),
+        })
+    }
     match elements.param {
-        ParamElements::Slice(slice) => slice.to_vec(),
-        ParamElements::View(view) => view.iter().copied().collect(),
+        AnyElements::F32(elements) => column(elements),
+        AnyElements::F64(elements) => column(elements),
+        AnyElements::Bf16(elements) => column(elements),
+        AnyElements::F16(elements) => column(elements),
     }
 }

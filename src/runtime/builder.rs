@@ -9,7 +9,7 @@ use super::scopes::Group;
 use super::sources::HostOptions;
 use crate::check::program::{HyperDefault, Program, ReportId};
 use crate::diagnostic::did_you_mean;
-use crate::ir::{Exchange, Math, Storage};
+use crate::ir::{Exchange, Math, Storage, Store};
 use crate::schedule::{Advance, Driver, Schedule};
 use std::fmt;
 use std::sync::Arc;
@@ -357,6 +357,55 @@ impl OptimizerBuilder {
     pub fn copy_as(mut self, storage: Storage) -> Self {
         self.host.copy = Some(storage);
         self
+    }
+
+    /// Says how a state is kept from step to step, or the parameter, `p`. What is not said is as the rule says (`state m as
+    /// bf16`), else as the parameter. The rule does not know of it: it computes in f32 for f32, bf16 and f16, and what a
+    /// step assigns to a state or the parameter last is rounded.
+    ///
+    /// A parameter has the type of its tensor. Of one that is bf16 or f16, [`Store::F32`] keeps a master copy, which
+    /// begins as the parameter and which the rule works on; the tensor gets its rounding, and what the host writes to it
+    /// afterwards is not seen. [`Store::Bf16Stochastic`] and [`Store::Bf16Kahan`] are for bf16.
+    ///
+    /// ```
+    /// use updraft::{Rule, StateValues, Store, Tensor};
+    /// let mut opt = Rule::shipped("adam")?.optimizer().store("m", Store::Bf16)?.store("v", Store::Bf16)?.build()?;
+    /// opt.step(&mut [Tensor::new("w", &mut [1.0f32; 3], &[0.5; 3])])?;
+    /// assert!(matches!(opt.state("w", "m"), Some(StateValues::Bf16(_))));
+    /// assert_eq!(opt.state_bytes(), 2 * 3 * 2);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownState`], [`Error::StoreScalar`], [`Error::StoreParam`]. That a tensor is of a type that cannot be
+    /// kept like this is found when it is first seen: [`Error::StoreDtype`].
+    pub fn store(mut self, name: &str, store: Store) -> Result<Self, Error> {
+        let program = self.rule.program();
+        if name == "p" {
+            if !matches!(store, Store::F32 | Store::Bf16Stochastic | Store::Bf16Kahan) {
+                return Err(Error::StoreParam { store });
+            }
+            self.host.stores.param = Some(store);
+            return Ok(self);
+        }
+        let names = || program.states.iter().map(|state| &*state.name).chain(["p"]);
+        let Some(index) = program.states.iter().position(|state| &*state.name == name) else {
+            return Err(Error::UnknownState {
+                rule: self.rule.name().to_string(),
+                state: name.to_string(),
+                similar: did_you_mean(name, names()).map(str::to_string),
+                known: names().map(str::to_string).collect(),
+            });
+        };
+        let extent = program.states[index].extent;
+        if extent.is_scalar() {
+            return Err(Error::StoreScalar { state: name.to_string(), store, extent: extent.name() });
+        }
+        let mut states = self.host.stores.states.to_vec();
+        states.resize(program.states.len(), None);
+        states[index] = Some(store);
+        self.host.stores.states = states.into();
+        Ok(self)
     }
 
     /// Asks for a report of the rule: [`Optimizer::report`] and [`Optimizer::report_of`] give it after each step. What is

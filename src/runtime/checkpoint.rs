@@ -8,12 +8,13 @@
 
 use super::error::Error;
 use super::hyper::HyperValue;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, array_named};
 use super::scopes::{Loaded, LoadedShard};
 use super::state::State;
 use crate::check::program::{Extent, Program, StateId};
 use crate::check::without_docs_and_defaults;
-use crate::ir::Storage;
+use crate::ir::step::Array;
+use crate::ir::{Storage, Stores};
 use crate::schedule::Driver;
 use half::{bf16, f16};
 use safetensors::SafeTensors;
@@ -24,9 +25,6 @@ use std::path::Path;
 
 /// The version of the layout.
 const FORMAT: &str = "updraft-1";
-
-/// What the host's average of a parameter is called, which no state can be.
-const AVERAGE: &str = "@average";
 
 /// More steps than this are damage, and would overflow some day.
 const MAX_STEPS: u64 = u64::MAX / 2;
@@ -80,7 +78,7 @@ impl Optimizer {
             for (id, state, _) in loaded.states {
                 slot.own.states[id.index()] = state;
             }
-            slot.own.average = loaded.average.map_or(State::Absent, |(average, _)| average);
+            slot.own.hidden = loaded.hidden.into_iter().map(|(array, state, _)| (array, state)).collect();
         }
         self.loaded = tensors.into_iter().collect();
         Ok(())
@@ -109,7 +107,9 @@ impl Optimizer {
             for (state, values) in program.states.iter().zip(&slot.own.states) {
                 add(&slot.name, &state.name, &slot.array_shape(state.extent), values);
             }
-            add(&slot.name, AVERAGE, &slot.array_shape(Extent::Element), &slot.own.average);
+            for (array, values) in &slot.own.hidden {
+                add(&slot.name, &array.name(program), &slot.array_shape(array.extent(program)), values);
+            }
             shards.extend(slot.shard().map(|shard| (&*slot.name, shard)));
         }
         for (name, loaded) in &self.loaded {
@@ -117,10 +117,9 @@ impl Optimizer {
                 continue;
             }
             steps.insert(&**name, loaded.t);
-            for (id, values, shape) in &loaded.states {
-                add(name, &program.states[id.index()].name, shape, values);
+            for (array, values, shape) in loaded.all() {
+                add(name, &array.name(program), shape, values);
             }
-            loaded.average.iter().for_each(|(average, shape)| add(name, AVERAGE, shape, average));
             shards.extend(loaded.shard.clone().map(|shard| (&**name, shard)));
         }
         for (tensor, t) in steps {
@@ -142,6 +141,10 @@ impl Optimizer {
             ("schedules".to_string(), self.schedules_text()),
             ("seed".to_string(), self.host.seed.to_string()),
         ]);
+        let stores = self.stores_text();
+        if !self.host.stores.is_empty() {
+            metadata.insert("stores".to_string(), stores);
+        }
         if !shards.is_empty() {
             let shards: BTreeMap<&str, serde_json::Value> = shards
                 .into_iter()
@@ -187,6 +190,36 @@ impl Optimizer {
         Ok(all)
     }
 
+    /// How the host has said that things are kept, as JSON.
+    fn stores_text(&self) -> String {
+        let program = self.rule.program();
+        let Stores { param, states } = &self.host.stores;
+        let states = program.states.iter().zip(&**states);
+        let states = states.filter_map(|(state, store)| Some((state.name.to_string(), (*store)?)));
+        let all = param.map(|store| ("p".to_string(), store)).into_iter().chain(states);
+        let all: BTreeMap<String, &str> = all.map(|(name, store)| (name, store.name())).collect();
+        serde_json::to_string(&all).unwrap_or_default()
+    }
+
+    /// Things are kept as they were when the file was written.
+    fn same_stores(&self, text: &str) -> Result<(), String> {
+        let parse = |text: &str| serde_json::from_str::<BTreeMap<String, String>>(text).ok();
+        let was = parse(text).ok_or("its `stores` cannot be read")?;
+        let now = parse(&self.stores_text()).unwrap_or_default();
+        let Some(name) = was.keys().chain(now.keys()).find(|name| was.get(*name) != now.get(*name)) else {
+            return Ok(());
+        };
+        let text = |stores: &BTreeMap<String, String>| match stores.get(name) {
+            Some(store) => format!("kept as {store}"),
+            None => "left as it is by default".to_string(),
+        };
+        Err(format!(
+            "`{name}` was {} when it was written, but is {} now: say the same of it when building",
+            text(&was),
+            text(&now)
+        ))
+    }
+
     /// The flags and modes of each group, as JSON.
     fn flags_text(&self) -> String {
         let program = self.rule.program();
@@ -229,6 +262,7 @@ impl Optimizer {
         }
         let program = self.rule.program();
         self.same_program(get("rule")?, get("program")?, get("flags")?)?;
+        self.same_stores(get("stores").unwrap_or("{}"))?;
         let drivers = self.schedules_from(get("schedules")?)?;
         let mut file = File {
             drivers,
@@ -255,18 +289,19 @@ impl Optimizer {
                 file.tensors.entry(owner.to_string()).or_default().t = t;
                 continue;
             }
-            if state == AVERAGE {
-                if self.host.average.is_none() {
-                    return Err("it keeps averages of the parameters: build the optimizer with `average`".to_string());
-                }
-                let average = self.array(owner, &name, Extent::Element, &view)?;
-                let shape = view.shape().to_vec();
-                file.tensors.entry(owner.to_string()).or_default().average = Some((average, shape));
-                continue;
-            }
-            let Some(index) = program.states.iter().position(|s| &*s.name == state) else {
+            let Some(array) = array_named(program, state) else {
                 return Err(format!("`{name}`: {} has no state `{state}`", program.name));
             };
+            let Array::State(id) = array else {
+                if array == Array::Average && self.host.average.is_none() {
+                    return Err("it keeps averages of the parameters: build the optimizer with `average`".to_string());
+                }
+                let values = self.array(owner, &name, array, &view)?;
+                let shape = view.shape().to_vec();
+                file.tensors.entry(owner.to_string()).or_default().hidden.push((array, values, shape));
+                continue;
+            };
+            let index = id.index();
             let scalar = || match one(&view, Dtype::F64) {
                 Some(bytes) => Ok(f64::from_le_bytes(bytes)),
                 None => Err(format!("`{name}` is not one f64")),
@@ -287,12 +322,12 @@ impl Optimizer {
                     let id = StateId(index as u32);
                     file.tensors.entry(owner.to_string()).or_default().states.push((id, state, Vec::new()));
                 }
-                extent => {
-                    let state = self.array(owner, &name, extent, &view)?;
+                _ => {
+                    let state = self.array(owner, &name, array, &view)?;
                     let id = StateId(index as u32);
                     let shape = view.shape().to_vec();
                     let states = &mut file.tensors.entry(owner.to_string()).or_default().states;
-                    agrees(program, &name, (id, &state, &shape), states)?;
+                    self.agrees(&name, (id, &state, &shape), states)?;
                     states.push((id, state, shape));
                 }
             }
@@ -313,7 +348,39 @@ impl Optimizer {
         Ok(())
     }
 
-    fn array(&self, owner: &str, name: &str, extent: Extent, view: &TensorView<'_>) -> Result<State, String> {
+    /// The states of one tensor that are kept as the parameter are all of its type, and those of one extent of one shape.
+    fn agrees(
+        &self,
+        name: &str,
+        (id, state, shape): (StateId, &State, &[usize]),
+        others: &[(StateId, State, Vec<usize>)],
+    ) -> Result<(), String> {
+        let program = self.rule.program();
+        let extent = |id: StateId| program.states[id.index()].extent;
+        let said = &self.host.stores.states;
+        let is_like_param = |id: StateId| {
+            said.get(id.index()).copied().flatten().is_none() && program.states[id.index()].storage.is_none()
+        };
+        let differs = |(other_id, other, was): &&(StateId, State, Vec<usize>)| {
+            let alike = is_like_param(id) && is_like_param(*other_id);
+            other.storage().is_some()
+                && (alike && other.storage() != state.storage() || (extent(*other_id) == extent(id) && was != shape))
+        };
+        match others.iter().find(differs) {
+            Some((_, other, was)) => {
+                let storage = |state: &State| state.storage().map_or("", Storage::name);
+                let (now, before) = (storage(state), storage(other));
+                Err(format!(
+                    "`{name}` is {now} of shape {shape:?}, but another state of that tensor is {before} of {was:?}"
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn array(&self, owner: &str, name: &str, array: Array, view: &TensorView<'_>) -> Result<State, String> {
+        let program = self.rule.program();
+        let extent = array.extent(program);
         let (state, storage) = match view.dtype() {
             Dtype::F32 => (State::F32(floats(view.data(), f32::from_le_bytes)), Storage::F32),
             Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes)), Storage::F64),
@@ -322,14 +389,17 @@ impl Optimizer {
             other => return Err(format!("`{name}` is stored as {other:?}; states are f32, f64, bf16 or f16")),
         };
         if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize])
-            && (slot.array_shape(extent) != view.shape() || slot.storage != storage)
+            && let expected = self.host.stores.storage(array, slot.storage, program)
+            && (slot.array_shape(extent) != view.shape() || storage != expected)
         {
             let (was, now) = (view.shape(), &slot.shape);
-            return Err(format!(
-                "`{name}` is {} of shape {was:?}, but `{owner}` is {} of shape {now:?}",
-                storage.name(),
-                slot.storage.name()
-            ));
+            let param = slot.storage.name();
+            let but = match array {
+                // Then it is the parameter that differs.
+                Array::State(_) if expected == slot.storage => format!("`{owner}` is {param} of shape {now:?}"),
+                _ => format!("of `{owner}`, {param} of shape {now:?}, it is kept as {}", expected.name()),
+            };
+            return Err(format!("`{name}` is {} of shape {was:?}, but {but}", storage.name()));
         }
         Ok(state)
     }
@@ -395,30 +465,6 @@ fn shards_from(text: &str) -> Result<BTreeMap<String, LoadedShard>, String> {
         Ok(LoadedShard { shape, first: number(value.get("first"))?, len: number(value.get("len"))? })
     };
     all.into_iter().map(|(name, value)| Ok((name, shard(value)?))).collect()
-}
-
-/// The arrays of one tensor are all of its type, and those of one extent of one shape.
-fn agrees(
-    program: &Program,
-    name: &str,
-    (id, state, shape): (StateId, &State, &[usize]),
-    others: &[(StateId, State, Vec<usize>)],
-) -> Result<(), String> {
-    let extent = |id: StateId| program.states[id.index()].extent;
-    let differs = |(other_id, other, was): &&(StateId, State, Vec<usize>)| {
-        other.storage().is_some()
-            && (other.storage() != state.storage() || (extent(*other_id) == extent(id) && was != shape))
-    };
-    match others.iter().find(differs) {
-        Some((_, other, was)) => {
-            let storage = |state: &State| state.storage().map_or("", Storage::name);
-            let (now, before) = (storage(state), storage(other));
-            Err(format!(
-                "`{name}` is {now} of shape {shape:?}, but another state of that tensor is {before} of {was:?}"
-            ))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The bytes of a tensor that holds one value.

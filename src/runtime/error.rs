@@ -1,7 +1,7 @@
 //! What a host can get wrong while building and stepping.
 
 use crate::diagnostic::CompileError;
-use crate::ir::Storage;
+use crate::ir::{Storage, Store};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -48,8 +48,16 @@ pub enum Error {
     MissingInput { rule: String, input: String, extent: &'static str, tensor: String },
     /// The gradient has not the parameter's shape.
     GradShape { tensor: String, param: Vec<usize>, grad: Vec<usize> },
-    /// The gradient has not the parameter's type.
+    /// The gradient has a type that does not go with the parameter's.
     GradDtype { tensor: String, param: Storage, grad: Storage },
+    /// The rule has no such state.
+    UnknownState { rule: String, state: String, similar: Option<String>, known: Vec<String> },
+    /// A state that is one number for many elements is f64.
+    StoreScalar { state: String, store: Store, extent: &'static str },
+    /// A parameter lies where the host has it, as the host has it.
+    StoreParam { store: Store },
+    /// A parameter of this type, or its states, cannot be kept like this.
+    StoreDtype { tensor: String, what: String, store: Store, param: Storage },
     /// An array that comes with a tensor has not the parameter's shape.
     ArrayShape { tensor: String, what: String, expected: Vec<usize>, found: Vec<usize> },
     /// An array that comes with a tensor has not the type that it must have.
@@ -144,6 +152,31 @@ impl fmt::Display for Error {
             Error::Require { rule, condition, message, group } => {
                 write!(f, "{rule}: {message} (group `{group}`: `{condition}` does not hold)")
             }
+            Error::UnknownState { rule, state, similar, known } => {
+                write!(f, "{rule} has no state `{state}`{}; it has {}", did_you_mean(similar), list(known))
+            }
+            Error::StoreScalar { state, store, extent } => {
+                let store = store.name();
+                write!(f, "`{state}` is one number per {extent}, which is kept as f64: it cannot be kept as {store}")
+            }
+            Error::StoreParam { store } => {
+                let store = store.name();
+                write!(
+                    f,
+                    "`p` cannot be kept as {store}: a parameter has the type of its tensor; \
+                     say f32 for a master copy, bf16-stochastic or bf16-kahan"
+                )
+            }
+            Error::StoreDtype { tensor, what, store, param } => {
+                let for_which = match (what.as_str(), store) {
+                    ("p", Store::F32) => "which is for parameters of f32, bf16 and f16",
+                    ("p", _) => "which is for parameters of bf16",
+                    _ => "which is for states of parameters of f32, bf16 and f16",
+                };
+                let (store, param) = (store.name(), param.name());
+                write!(f, "`{what}` is kept as {store}, {for_which}, but ")?;
+                if tensor.is_empty() { write!(f, "they are {param}") } else { write!(f, "`{tensor}` is {param}") }
+            }
             Error::UnknownGroup { group, known } => {
                 write!(f, "there is no group `{group}`; the groups are {}", list(known))
             }
@@ -166,7 +199,12 @@ impl fmt::Display for Error {
                 write!(f, "`{tensor}` has shape {param:?}, its gradient {grad:?}: they must be equal")
             }
             Error::GradDtype { tensor, param, grad } => {
-                write!(f, "`{tensor}` is {}, its gradient {}: they must be equal", param.name(), grad.name())
+                write!(
+                    f,
+                    "`{tensor}` is {}, its gradient {}: f32, bf16 and f16 go together, f64 goes with f64",
+                    param.name(),
+                    grad.name()
+                )
             }
             Error::ArrayShape { tensor, what, expected, found } => {
                 write!(f, "`{tensor}` has shape {expected:?}, {what} {found:?}: they must be equal")

@@ -2,7 +2,7 @@
 //!
 //! They are put in place at once and noted, so that a step that is refused, or not taken, can take them back.
 
-use super::arrays::param_values;
+use super::arrays::param_column;
 use super::hyper::Hypers;
 use super::memory::{Disjoint, DisjointTensor};
 use super::optimizer::Optimizer;
@@ -12,7 +12,7 @@ use super::state::State;
 use crate::check::program::{ExprId, Extent, NodeKind, Program, StateId};
 use crate::ir::eval_step::{TensorStep, eval_steps};
 use crate::ir::step::{Array, Source};
-use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Type, eval_step, lower_init};
+use crate::ir::{Alone, Arrays, Column, Facts, Scalars, Step, Storage, Store, Type, eval_step, lower_init};
 use std::sync::Arc;
 
 /// What a step has given its first value.
@@ -22,7 +22,7 @@ pub(super) enum First {
     Group(usize, StateId),
     /// Of the slot of this index.
     Tensor(u32, StateId),
-    Average(u32),
+    Hidden(u32, Array),
 }
 
 /// What a rule's first values are made of.
@@ -73,19 +73,27 @@ impl Optimizer {
                     Array::State(id) if !reads => {
                         let slot = &self.tensors[index as usize];
                         let len = slot.geometry.here(self.rule.program().states[id.index()].extent);
-                        self.put(First::Tensor(index, id), State::zeros(slot.storage, len));
+                        self.put(First::Tensor(index, id), State::zeros(self.storage(slot, *array), len));
                     }
                     Array::State(id) if self.inits.reduces[id.index()] => together.push((id, k)),
                     Array::State(id) => {
                         let slot = &self.tensors[index as usize];
                         let hypers = &self.groups[slot.group].hypers;
                         let param = || param(&mut tensors.get(k));
-                        let state = alone(self.rule.program(), plan.facts(), hypers, slot, id, param);
+                        let (state, rest) = alone(self.rule.program(), plan.facts(), hypers, slot, id, param);
                         self.put(First::Tensor(index, id), state);
+                        self.put_rest(index, id, rest);
                     }
-                    Array::Average if self.tensors[index as usize].own.average.is_absent() => {
-                        let average = state_of(param(&mut tensors.get(k)));
-                        self.put(First::Average(index), average);
+                    Array::Average | Array::Master if self.is_missing(index, *array) => {
+                        let storage = self.storage(&self.tensors[index as usize], *array);
+                        let copy = State::of(param(&mut tensors.get(k)), storage);
+                        self.put(First::Hidden(index, *array), copy);
+                    }
+                    // That of a state with a first value of its own has come with it, or comes when that does.
+                    Array::ParamRest | Array::StateRest(_) if self.is_missing(index, *array) => {
+                        let slot = &self.tensors[index as usize];
+                        let len = slot.geometry.here(array.extent(self.rule.program()));
+                        self.put(First::Hidden(index, *array), State::zeros(Storage::Bf16, len));
                     }
                     _ => {}
                 }
@@ -124,6 +132,7 @@ impl Optimizer {
                 if self.is_absent(k, id) {
                     let slot = &self.tensors[self.scratch.slots[k] as usize];
                     let facts = Facts::new(slot.storage, self.plans.math, self.outcomes(k, &tensors.tensors()[k]));
+                    let facts = Facts { stores: self.host.stores.clone(), ..facts };
                     inits.push((k, self.init(k, id, &facts, &mut tensors.get(k))));
                 }
             }
@@ -138,7 +147,7 @@ impl Optimizer {
         let mut scalars = scalars_of(self.rule.program(), &self.groups[slot.group].hypers, &slot.shape);
         (scalars.first, scalars.is_shard) = (slot.geometry.first, tensor.tensor().shard.is_some());
         let step = lower_init(self.rule.program(), id, facts);
-        Init { step, arrays: Arrays([(Array::Param, param(tensor))].into()), scalars }
+        Init { step, arrays: param_arrays(facts, slot, param(tensor)), scalars }
     }
 
     /// Evaluates the first values of one state, and puts them in place.
@@ -157,8 +166,12 @@ impl Optimizer {
                 let x = scalars.states.get(&id).copied().unwrap_or(f64::NAN);
                 self.put_scalar(k, id, x);
             } else {
+                let index = self.scratch.slots[k];
+                let storage = self.storage(&self.tensors[index as usize], Array::State(id));
                 let column = arrays.0.remove(&Array::State(id)).unwrap_or_default();
-                self.put(First::Tensor(self.scratch.slots[k], id), state_of(column));
+                self.put(First::Tensor(index, id), State::of(column, storage));
+                let rest = arrays.0.remove(&Array::StateRest(id));
+                self.put_rest(index, id, rest.map(|rest| State::of(rest, Storage::Bf16)));
             }
         }
     }
@@ -193,10 +206,31 @@ impl Optimizer {
         }
     }
 
+    /// What the elements of an array of a tensor are.
+    fn storage(&self, slot: &Slot, array: Array) -> Storage {
+        self.host.stores.storage(array, slot.storage, self.rule.program())
+    }
+
+    fn is_missing(&self, index: u32, array: Array) -> bool {
+        self.tensors[index as usize].own.get(array).is_absent()
+    }
+
+    /// Puts in place what the first value of a state has lost by rounding.
+    fn put_rest(&mut self, index: u32, id: StateId, rest: Option<State>) {
+        if let Some(rest) = rest {
+            let array = Array::StateRest(id);
+            // The plan's own array may have come first.
+            if self.is_missing(index, array) {
+                self.scratch.firsts.push(First::Hidden(index, array));
+            }
+            self.tensors[index as usize].own.put(array, rest);
+        }
+    }
+
     fn put(&mut self, first: First, state: State) {
         match first {
             First::Tensor(index, id) => self.tensors[index as usize].own.states[id.index()] = state,
-            First::Average(index) => self.tensors[index as usize].own.average = state,
+            First::Hidden(index, array) => self.tensors[index as usize].own.put(array, state),
             First::Model(_) | First::Group(..) => return,
         }
         self.scratch.firsts.push(first);
@@ -213,7 +247,7 @@ impl Optimizer {
                 First::Model(id) => self.model.states[id.index()] = None,
                 First::Group(group, id) => self.groups[group].scope.states[id.index()] = None,
                 First::Tensor(index, id) => self.tensors[index as usize].own.states[id.index()] = State::Absent,
-                First::Average(index) => self.tensors[index as usize].own.average = State::Absent,
+                First::Hidden(index, array) => self.tensors[index as usize].own.put(array, State::Absent),
             }
         }
         self.scratch.firsts = firsts;
@@ -221,7 +255,8 @@ impl Optimizer {
     }
 }
 
-/// The first value of an array that nothing is reduced for, or only this tensor.
+/// The first value of an array that nothing is reduced for, or only this tensor; and what it has lost by rounding, if
+/// that is kept.
 pub(super) fn alone(
     program: &Arc<Program>,
     facts: &Facts,
@@ -229,7 +264,7 @@ pub(super) fn alone(
     slot: &Slot,
     id: StateId,
     param: impl FnOnce() -> Column,
-) -> State {
+) -> (State, Option<State>) {
     let len = slot.geometry.here(program.states[id.index()].extent);
     // A first value that is the same everywhere is computed once.
     let init = program.states[id.index()].init;
@@ -239,29 +274,34 @@ pub(super) fn alone(
         _ => Column::F64(vec![0.0]),
     };
     let column = if is_one_value { one() } else { param() };
-    let mut arrays = Arrays([(Array::Param, column)].into());
+    let mut arrays = param_arrays(facts, slot, column);
     let mut scalars = scalars_of(program, hypers, &slot.shape);
     scalars.first = slot.geometry.first;
     eval_step(&lower_init(program, id, facts), &mut arrays, &mut scalars);
-    match arrays.0.remove(&Array::State(id)) {
-        Some(Column::F32(x)) if is_one_value && !x.is_empty() => State::filled_f32(len, x[0]),
-        Some(Column::F64(x)) if is_one_value && !x.is_empty() => State::filled_f64(len, x[0]),
-        column => state_of(column.unwrap_or_default()),
+    let mut state = |array| {
+        let state = State::of(arrays.0.remove(&array)?, facts.storage_of(array, program));
+        Some(if is_one_value { state.repeated(len) } else { state })
+    };
+    (state(Array::State(id)).unwrap_or_default(), state(Array::StateRest(id)))
+}
+
+/// The parameter as first values see it: with what is kept of it, if any step has.
+pub(super) fn param_arrays(facts: &Facts, slot: &Slot, param: Column) -> Arrays {
+    let compute = facts.storage.compute();
+    let mut arrays = Arrays::default();
+    let kept = |array| slot.own.get(array).column(compute);
+    if facts.stores.has_master(facts.storage) {
+        arrays.0.insert(Array::Master, kept(Array::Master).unwrap_or_else(|| param.clone()));
     }
+    if facts.stores.param(facts.storage) == Store::Bf16Kahan {
+        let zeros = || Column::F32(vec![0.0; param.len()]);
+        arrays.0.insert(Array::ParamRest, kept(Array::ParamRest).unwrap_or_else(zeros));
+    }
+    arrays.0.insert(Array::Param, param);
+    arrays
 }
 
 /// The parameter as a column.
 fn param(tensor: &mut DisjointTensor<'_, '_>) -> Column {
-    if let Some(elements) = tensor.elements::<f32>() {
-        return Column::F32(param_values(elements));
-    }
-    tensor.elements::<f64>().map_or(Column::default(), |elements| Column::F64(param_values(elements)))
-}
-
-fn state_of(column: Column) -> State {
-    match column {
-        Column::F32(x) => State::F32(x),
-        Column::F64(x) => State::F64(x),
-        _ => State::Absent,
-    }
+    tensor.elements().map_or(Column::default(), param_column)
 }

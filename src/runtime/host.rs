@@ -1,7 +1,7 @@
 //! What the host gets from an optimizer beside the parameters: reports, views, averages, whether steps were taken.
 
 use super::error::Error;
-use super::first::alone;
+use super::first::{alone, param_arrays};
 use super::optimizer::Optimizer;
 use super::plans::outcomes;
 use super::scopes::Slot;
@@ -14,7 +14,7 @@ use crate::ir::eval_step::eval_step;
 use crate::ir::random::Key;
 use crate::ir::region::Level;
 use crate::ir::step::{Array, Source, Step, StepInst};
-use crate::ir::{Arrays, Facts, lower_view};
+use crate::ir::{Facts, lower_view};
 use ndarray::{ArrayD, IxDyn};
 
 impl Optimizer {
@@ -46,8 +46,8 @@ impl Optimizer {
     /// has taken no step.
     pub fn average(&self, tensor: &str) -> Option<StateValues<'_>> {
         match self.by_name.get(tensor) {
-            Some(index) => self.tensors[*index as usize].own.average.values(),
-            None => self.loaded.get(tensor)?.average.as_ref()?.0.values(),
+            Some(index) => self.tensors[*index as usize].own.get(Array::Average).values(),
+            None => self.loaded.get(tensor)?.get(Array::Average)?.values(),
         }
     }
 
@@ -142,6 +142,7 @@ impl Optimizer {
         conditions.run((Level::Model, Level::Tensor), &mut registers, &sources, |_, _| ());
         outcomes(program, conditions, &registers, &mut found);
         let facts = Facts::new(slot.storage, self.plans.math, found);
+        let facts = Facts { stores: self.host.stores.clone(), ..facts };
         let step = lower_view(program, view, &facts);
         let mut scalars = scalars_of(program, hypers, &slot.shape);
         (scalars.t, scalars.first) = (slot.t, slot.geometry.first);
@@ -151,21 +152,25 @@ impl Optimizer {
                 scalars.states.insert(id, sources.state(id).unwrap_or_else(|| sources.first_value(id)));
             }
         }
-        let mut arrays = Arrays::default();
+        let mut arrays = param_arrays(&facts, slot, T::column(param.clone()));
+        let compute = slot.storage.compute();
         for array in arrays_in(&step) {
-            let Array::State(id) = array else { continue };
             // What no step has touched is what it would begin as.
-            let state = match &slot.own.states[id.index()] {
-                State::Absent => &alone(program, &facts, hypers, slot, id, || T::column(param.clone())),
-                state => state,
+            let begins = |array| match array {
+                Array::State(id) => alone(program, &facts, hypers, slot, id, || T::column(param.clone())).0,
+                Array::StateRest(id) => {
+                    alone(program, &facts, hypers, slot, id, || T::column(param.clone())).1.unwrap_or_default()
+                }
+                _ => State::Absent,
             };
-            if let Some(values) = T::state_slice(state) {
-                arrays.0.insert(array, T::column(values.to_vec()));
-            }
+            let column = match slot.own.get(array) {
+                State::Absent => begins(array).column(compute),
+                state => state.column(compute),
+            };
+            arrays.0.extend(column.map(|column| (array, column)));
         }
-        arrays.0.insert(Array::Param, T::column(param));
         eval_step(&step, &mut arrays, &mut scalars);
-        arrays.0.remove(&Array::View).and_then(T::values).unwrap_or_default()
+        T::rounded(arrays.0.remove(&Array::View).unwrap_or_default())
     }
 }
 

@@ -7,8 +7,9 @@
 #![allow(unsafe_code)]
 
 use super::error::Error;
-use super::tensor::{Erase, Given, GradData, GradElements, Key, ParamData, ParamElements, Tensor};
+use super::tensor::{AnyElements, Elements, Given, GradData, Key, ParamData, Stored, Tensor};
 use crate::ir::Storage;
+use half::{bf16, f16};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -28,7 +29,7 @@ pub(super) struct RawGrad {
     shape: SmallVec<[usize; 4]>,
 }
 
-// SAFETY: whoever called `raw_f32` or `raw_f64` promised that nothing else accesses the memory while the tensor is used,
+// SAFETY: whoever called `raw_f32` or its like promised that nothing else accesses the memory while the tensor is used,
 // on whatever thread: it is handed over as `&mut [f32]` is, which may be sent too.
 unsafe impl Send for RawParam {}
 // SAFETY: through a shared reference only the shape, the type and the address are read, never the memory.
@@ -71,6 +72,22 @@ impl<'a> Tensor<'a> {
     pub unsafe fn raw_f64(name: &'a str, param: *mut f64, grad: *const f64, shape: &[usize]) -> Tensor<'a> {
         raw(name, param.cast(), grad.cast(), Storage::F64, shape)
     }
+
+    /// A tensor of bf16 from raw memory in row-major order.
+    ///
+    /// # Safety
+    /// As for [`raw_f32`](Tensor::raw_f32), with bf16.
+    pub unsafe fn raw_bf16(name: &'a str, param: *mut bf16, grad: *const bf16, shape: &[usize]) -> Tensor<'a> {
+        raw(name, param.cast(), grad.cast(), Storage::Bf16, shape)
+    }
+
+    /// A tensor of f16 from raw memory in row-major order.
+    ///
+    /// # Safety
+    /// As for [`raw_f32`](Tensor::raw_f32), with f16.
+    pub unsafe fn raw_f16(name: &'a str, param: *mut f16, grad: *const f16, shape: &[usize]) -> Tensor<'a> {
+        raw(name, param.cast(), grad.cast(), Storage::F16, shape)
+    }
 }
 
 fn raw<'a>(name: &'a str, param: *mut u8, grad: *const u8, storage: Storage, shape: &[usize]) -> Tensor<'a> {
@@ -107,11 +124,11 @@ pub(super) struct Disjoint<'t, 'a>(&'t mut [Tensor<'a>]);
 pub(super) struct DisjointTensor<'t, 'a>(&'t mut Tensor<'a>);
 
 /// The arrays of a tensor in a step.
-pub(super) struct Elements<'t, 'a, T> {
-    pub(super) param: ParamElements<'t, 'a, T>,
-    pub(super) grad: GradElements<'t, 'a, T>,
+pub(super) struct TensorElements<'t, 'a> {
+    pub(super) param: AnyElements<'t, 'a>,
+    pub(super) grad: AnyElements<'t, 'a>,
     pub(super) inputs: &'t mut [(&'a str, GradData<'a>)],
-    pub(super) copy: Option<&'t mut ParamData<'a>>,
+    pub(super) copy: Option<AnyElements<'t, 'a>>,
     pub(super) given: Given<'t, 'a>,
 }
 
@@ -136,40 +153,82 @@ impl<'a> DisjointTensor<'_, 'a> {
         self.0
     }
 
-    /// Its elements, if they are of type `T`.
-    pub(super) fn elements<T: Erase>(&mut self) -> Option<Elements<'_, 'a, T>> {
+    /// Its elements; `None` if a shape holds more than there can be, which `disjoint` has seen to.
+    pub(super) fn elements(&mut self) -> Option<TensorElements<'_, 'a>> {
         let Tensor { param, grad, arrays, copy, inputs, shard, .. } = &mut *self.0;
         let given = Given { inputs, is_shard: shard.is_some() };
-        let param = match param {
-            ParamData::Raw(raw) if raw.storage == T::STORAGE => {
-                let len = elements(&raw.shape)?;
-                ParamElements::Slice(if len == 0 {
-                    &mut []
-                } else {
-                    // SAFETY: the caller of `raw_f32` or `raw_f64` promised as many values of this type as the shape
-                    // holds, which nothing else accesses while the tensor is used. `disjoint` found the pointer aligned
-                    // and not null, the bytes no more than isize::MAX, and no other buffer of the step in them; and
-                    // the tensor is borrowed mutably, so that this is the only slice of them.
-                    unsafe { std::slice::from_raw_parts_mut(raw.data.cast::<T>(), len) }
-                })
-            }
-            data => ParamElements::View(T::param_view(data)?),
+        let copy = match copy {
+            Some(copy) => Some(written(copy)?),
+            None => None,
         };
         let grad = match grad {
-            GradData::Raw(raw) if raw.storage == T::STORAGE => {
-                let len = elements(&raw.shape)?;
-                GradElements::Slice(if len == 0 {
-                    &[]
-                } else {
-                    // SAFETY: as above, of memory that may be read; `disjoint` found no written buffer of the step in it,
-                    // so nothing writes it.
-                    unsafe { std::slice::from_raw_parts(raw.data.cast::<T>(), len) }
-                })
-            }
-            data => T::grad_view(data)?,
+            GradData::Raw(raw) => match raw.storage {
+                Storage::F32 => AnyElements::F32(Elements::Slice(raw_slice(raw)?)),
+                Storage::F64 => AnyElements::F64(Elements::Slice(raw_slice(raw)?)),
+                Storage::Bf16 => AnyElements::Bf16(Elements::Slice(raw_slice(raw)?)),
+                Storage::F16 => AnyElements::F16(Elements::Slice(raw_slice(raw)?)),
+            },
+            data => data.elements()?,
         };
-        Some(Elements { param, grad, inputs: arrays, copy: copy.as_mut(), given })
+        Some(TensorElements { param: written(param)?, grad, inputs: arrays, copy, given })
     }
+}
+
+impl<'a> GradData<'a> {
+    /// The elements of what is not raw.
+    pub(super) fn elements(&mut self) -> Option<AnyElements<'_, 'a>> {
+        Some(match self {
+            GradData::F32(view) => AnyElements::F32(Elements::View(view)),
+            GradData::F64(view) => AnyElements::F64(Elements::View(view)),
+            GradData::Bf16(view) => AnyElements::Bf16(Elements::View(view)),
+            GradData::F16(view) => AnyElements::F16(Elements::View(view)),
+            GradData::F32Mut(view) => AnyElements::F32(Elements::ViewMut(view)),
+            GradData::F64Mut(view) => AnyElements::F64(Elements::ViewMut(view)),
+            GradData::Bf16Mut(view) => AnyElements::Bf16(Elements::ViewMut(view)),
+            GradData::F16Mut(view) => AnyElements::F16(Elements::ViewMut(view)),
+            GradData::Raw(_) => return None,
+        })
+    }
+}
+
+/// The elements of a parameter, or of its copy.
+fn written<'t, 'a>(data: &'t mut ParamData<'a>) -> Option<AnyElements<'t, 'a>> {
+    Some(match data {
+        ParamData::F32(view) => AnyElements::F32(Elements::ViewMut(view)),
+        ParamData::F64(view) => AnyElements::F64(Elements::ViewMut(view)),
+        ParamData::Bf16(view) => AnyElements::Bf16(Elements::ViewMut(view)),
+        ParamData::F16(view) => AnyElements::F16(Elements::ViewMut(view)),
+        ParamData::Raw(raw) => match raw.storage {
+            Storage::F32 => AnyElements::F32(Elements::SliceMut(raw_slice_mut(raw)?)),
+            Storage::F64 => AnyElements::F64(Elements::SliceMut(raw_slice_mut(raw)?)),
+            Storage::Bf16 => AnyElements::Bf16(Elements::SliceMut(raw_slice_mut(raw)?)),
+            Storage::F16 => AnyElements::F16(Elements::SliceMut(raw_slice_mut(raw)?)),
+        },
+    })
+}
+
+/// The elements of a raw parameter, whose type is `T`. Called by `written` alone: for a tensor that is `Disjoint`.
+fn raw_slice_mut<T: Stored>(raw: &mut RawParam) -> Option<&mut [T]> {
+    let len = elements(&raw.shape).filter(|_| raw.storage == T::STORAGE)?;
+    if len == 0 {
+        return Some(&mut []);
+    }
+    // SAFETY: the caller of `raw_f32` or its like promised as many values of this type as the shape holds, which nothing
+    // else accesses while the tensor is used. `disjoint` found the pointer aligned and not null, the bytes no more than
+    // isize::MAX, and no other buffer of the step in them; and the tensor is borrowed mutably, so that this is the only
+    // slice of them.
+    Some(unsafe { std::slice::from_raw_parts_mut(raw.data.cast::<T>(), len) })
+}
+
+/// The elements of a raw gradient, whose type is `T`. For a tensor that is `Disjoint`, as above.
+fn raw_slice<T: Stored>(raw: &RawGrad) -> Option<&[T]> {
+    let len = elements(&raw.shape).filter(|_| raw.storage == T::STORAGE)?;
+    if len == 0 {
+        return Some(&[]);
+    }
+    // SAFETY: as above, of memory that may be read; `disjoint` found no written buffer of the step in it, so nothing
+    // writes it.
+    Some(unsafe { std::slice::from_raw_parts(raw.data.cast::<T>(), len) })
 }
 
 /// How many elements a shape holds; `None` if that is no number.
@@ -204,6 +263,8 @@ impl ParamData<'_> {
         match self {
             ParamData::F32(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
             ParamData::F64(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            ParamData::Bf16(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            ParamData::F16(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
             ParamData::Raw(raw) => raw_range(raw.data, raw.storage, &raw.shape),
         }
     }
@@ -221,6 +282,10 @@ impl GradData<'_> {
             GradData::F64(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
             GradData::F32Mut(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
             GradData::F64Mut(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::Bf16(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::F16(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::Bf16Mut(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
+            GradData::F16Mut(view) => Ok(span(view.as_ptr(), view.shape(), view.strides())),
             GradData::Raw(raw) => raw_range(raw.data, raw.storage, &raw.shape),
         }
     }

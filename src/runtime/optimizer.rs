@@ -10,12 +10,12 @@ use super::sources::{HostOptions, Shared, Sources};
 use super::state::{State, StateValues};
 use super::step::Scratch;
 use super::tensor::TensorId;
-use crate::check::program::Extent;
+use crate::check::program::{Extent, Program, StateId};
 use crate::ir::region::Level;
-use crate::ir::step::Source;
+use crate::ir::step::{Array, Source};
 #[cfg(feature = "cli")]
 use crate::ir::{Args, Kernel};
-use crate::ir::{Exchange, Facts, Scalar, Storage};
+use crate::ir::{Exchange, Facts, Scalar, Storage, Store, Stores, Type};
 #[cfg(feature = "cli")]
 use crate::plan::Plan;
 use crate::plan::phases;
@@ -72,6 +72,7 @@ impl fmt::Debug for Optimizer {
 
 impl Optimizer {
     pub(super) fn new(rule: Rule, groups: Vec<Group>, plans: Plans, host: HostOptions) -> Optimizer {
+        // One of each compute type.
         let storages = [Storage::F32, Storage::F64];
         let conditions = storages.into_iter().flat_map(|storage| rule.condition_code(storage).sources());
         Optimizer {
@@ -138,7 +139,8 @@ impl Optimizer {
         conditions.run((Level::Model, Level::Tensor), &mut registers, read, |_, _| ());
         outcomes(self.rule.program(), conditions, &registers, &mut found);
         let facts = Facts::new(storage, self.plans.math, found);
-        Facts { host: self.host.facts(false), reports: self.host.reports.clone(), ..facts }
+        let (host, stores) = (self.host.facts(false), self.host.stores.clone());
+        Facts { host, stores, reports: self.host.reports.clone(), ..facts }
     }
 
     /// The names of the groups, in the order in which they are tried.
@@ -317,30 +319,31 @@ impl Optimizer {
 
     /// A state of a tensor (one per group or model: the value that the tensor sees); `None` if no plan has touched it. Of a
     /// tensor that was loaded and has not been seen since, only its own states are known.
+    ///
+    /// What is kept beside the states is found by its name in a state file: `@master`, `@p.compensation`,
+    /// `@m.compensation` of a state `m`.
     pub fn state(&self, tensor: &str, state: &str) -> Option<StateValues<'_>> {
-        let id = self.rule.program().states.iter().position(|s| &*s.name == state)?;
+        let program = self.rule.program();
+        let array = array_named(program, state)?;
         let Some(index) = self.by_name.get(tensor) else {
-            let loaded = self.loaded.get(tensor)?;
-            return loaded
-                .states
-                .iter()
-                .find(|(state, ..)| state.index() == id)
-                .and_then(|(_, state, _)| state.values());
+            return self.loaded.get(tensor)?.get(array)?.values();
         };
         let slot = &self.tensors[*index as usize];
-        match self.rule.program().states[id].extent {
-            Extent::Model => self.model.states[id].map(StateValues::Scalar),
-            Extent::Group => self.groups[slot.group].scope.states[id].map(StateValues::Scalar),
-            _ => slot.own.states[id].values(),
+        match (array, array.extent(program)) {
+            (Array::State(id), Extent::Model) => self.model.states[id.index()].map(StateValues::Scalar),
+            (Array::State(id), Extent::Group) => {
+                self.groups[slot.group].scope.states[id.index()].map(StateValues::Scalar)
+            }
+            _ => slot.own.get(array).values(),
         }
     }
 
     /// The bytes of all states.
     pub fn state_bytes(&self) -> usize {
-        let own = self.tensors.iter().flat_map(|slot| slot.own.states.iter().chain([&slot.own.average]));
+        let own = self.tensors.iter().flat_map(|slot| slot.own.all());
         let tensors: usize = own.map(State::bytes).sum();
         let unseen = self.loaded.iter().filter(|(name, _)| !self.by_name.contains_key(*name));
-        let unseen: usize = unseen.flat_map(|(_, loaded)| loaded.all()).map(|(state, _)| state.bytes()).sum();
+        let unseen: usize = unseen.flat_map(|(_, loaded)| loaded.all()).map(|(_, state, _)| state.bytes()).sum();
         let scopes = self.groups.iter().map(|group| &group.scope).chain([&self.model]);
         let scalars: usize =
             scopes.flat_map(|scope| &scope.states).map(|state| if state.is_some() { 8 } else { 0 }).sum();
@@ -366,15 +369,40 @@ impl Optimizer {
         }
     }
 
+    /// Whether what has been said about how things are kept can be for a tensor of this type.
+    pub(crate) fn check_stores(&self, tensor: &str, param: Storage) -> Result<(), Error> {
+        let Stores { param: own, states } = &self.host.stores;
+        let fits = |store: Store| store.storage() == param || (store == Store::F32 && param.compute() == Type::F32);
+        let own = own.filter(|store| !fits(*store)).map(|store| ("p".to_string(), store));
+        let states = self.rule.program().states.iter().zip(&**states);
+        let state = states.filter_map(|(state, store)| {
+            let store = store.filter(|store| store.is_of_f32() && param.compute() != Type::F32)?;
+            Some((state.name.to_string(), store))
+        });
+        match own.into_iter().chain(state).next() {
+            Some((what, store)) => Err(Error::StoreDtype { tensor: tensor.to_string(), what, store, param }),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn add(&mut self, name: &str, shape: &[usize], storage: Storage) -> Result<u32, Error> {
+        self.check_stores(name, storage)?;
         let group = self.groups.iter().position(|group| group.matcher.matches(name, shape)).unwrap_or(0);
         let mut slot = Slot::new(name, shape, storage, group, &self.rule);
         if let Some(loaded) = self.loaded.get(name) {
-            slot.take_loaded(self.rule.program(), loaded)?;
+            slot.take_loaded(self.rule.program(), &self.host.stores, loaded)?;
         }
         let index = self.tensors.len() as u32;
         self.tensors.push(slot);
         self.by_name.insert(name.to_string(), index);
         Ok(index)
     }
+}
+
+/// The array of this name: a state, or what is kept beside them.
+pub(super) fn array_named(program: &Program, name: &str) -> Option<Array> {
+    let ids = (0..program.states.len() as u32).map(StateId);
+    let beside = [Array::Average, Array::Master, Array::ParamRest];
+    let all = ids.clone().map(Array::State).chain(beside).chain(ids.map(Array::StateRest));
+    all.into_iter().find(|array| array.name(program) == name)
 }

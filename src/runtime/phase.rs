@@ -25,6 +25,7 @@ pub(super) struct PreparedKey {
     pub(super) group: u32,
     pub(super) t: u64,
     pub(super) storage: Storage,
+    pub(super) grad: Storage,
     pub(super) zero_grad: bool,
     /// The plan, where tensors of one group and t may have different ones; else 0.
     pub(super) plan: u64,
@@ -137,15 +138,15 @@ impl Phase<'_> {
         if !plan.parts(self.phase).any(|(_, part)| part.sweep.is_some()) {
             return self.parts::<T>(slot, own, (tensor.tensor().given(), None), work, worker);
         }
-        let Some(elements) = tensor.elements::<T>() else { return };
+        let Some(elements) = tensor.elements() else { return };
         let given = elements.given;
-        let mut copies = std::mem::take(&mut T::room(&mut worker.room).copies);
+        let mut copies = std::mem::take(&mut worker.room.copies);
         self.keep::<T>(own, plan, worker);
         with_arrays(elements, self.shared.rule.program(), &mut copies, |arrays| {
             self.parts::<T>(slot, own, (given, Some(arrays)), work, worker);
         });
         self.keep::<T>(own, plan, worker);
-        T::room(&mut worker.room).copies = copies;
+        worker.room.copies = copies;
     }
 
     /// Exchanges the temporary arrays that outlive a phase with what the worker has in their place: before and after the
@@ -172,7 +173,7 @@ impl Phase<'_> {
         &self,
         slot: &Slot,
         own: &mut Own,
-        (given, mut arrays): (Given<'_, '_>, Option<&mut HostArrays<'_, T>>),
+        (given, mut arrays): (Given<'_, '_>, Option<&mut HostArrays<'_>>),
         work: &Prepared,
         worker: &mut Worker,
     ) {
@@ -186,7 +187,7 @@ impl Phase<'_> {
             if own.skipped && index >= before {
                 break;
             }
-            self.part(slot, own, (given, arrays.as_deref_mut()), (index, part, work), worker);
+            self.part::<T>(slot, own, (given, arrays.as_deref_mut()), (index, part, work), worker);
         }
         if let Some(skip) = skip {
             self.decide(slot, own, given, (skip, work), worker);
@@ -230,7 +231,7 @@ impl Phase<'_> {
         &self,
         slot: &Slot,
         own: &mut Own,
-        (given, arrays): (Given<'_, '_>, Option<&mut HostArrays<'_, T>>),
+        (given, arrays): (Given<'_, '_>, Option<&mut HostArrays<'_>>),
         (index, part, work): (usize, &Part, &Prepared),
         worker: &mut Worker,
     ) {

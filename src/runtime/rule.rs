@@ -7,8 +7,8 @@ use super::shipped::{SHIPPED, SHIPPED_FRAGMENTS};
 use crate::check::program::{FileKind, HyperDefault, Program, Ty};
 use crate::check::{Checked, check_with};
 use crate::diagnostic::{Code, CompileError, Diagnostic, did_you_mean};
-use crate::ir::Storage;
 use crate::ir::region::Region;
+use crate::ir::{Storage, Type};
 use crate::ir::{lower_conditions, lower_scalars};
 use crate::library::{Beside, Library, Shipped};
 use crate::source::{SourceFile, Span};
@@ -37,7 +37,7 @@ struct Inner {
     input_defaults: Vec<Option<Region>>,
     /// What every `require` comes to.
     requires: Region,
-    /// The outcomes of the conditions that select the plan, for each storage type (the machine epsilon differs).
+    /// The outcomes of the conditions that select the plan, for f32 and f64 (the machine epsilon differs).
     conditions: [Region; 2],
 }
 
@@ -219,6 +219,6 @@ impl Rule {
 
     /// The code of the conditions that select the plan.
     pub(crate) fn condition_code(&self, storage: Storage) -> &Region {
-        &self.0.conditions[storage as usize]
+        &self.0.conditions[usize::from(storage.compute() == Type::F64)]
     }
 }

@@ -9,7 +9,8 @@ use super::rule::Rule;
 use super::state::State;
 use super::tensor::Tensor;
 use crate::check::program::{Extent, Program, StateId};
-use crate::ir::{Storage, shape};
+use crate::ir::step::Array;
+use crate::ir::{Storage, Stores, shape};
 use crate::schedule::Driver;
 use std::fmt;
 
@@ -57,8 +58,8 @@ pub(super) struct Slot {
 pub(super) struct Own {
     /// By index of the state.
     pub(super) states: Vec<State>,
-    /// The host's moving average of the parameter.
-    pub(super) average: State,
+    /// What is kept beside the states of the rule: the host's average, master copies, compensations.
+    pub(super) hidden: Vec<(Array, State)>,
     /// Whether this step is not taken.
     pub(super) skipped: bool,
     /// What scalar states become when the step is over.
@@ -77,8 +78,8 @@ pub(super) struct Own {
 pub(super) struct Loaded {
     pub(super) t: u64,
     pub(super) states: Vec<(StateId, State, Vec<usize>)>,
-    /// The host's moving average of the parameter.
-    pub(super) average: Option<(State, Vec<usize>)>,
+    /// What is kept beside the states of the rule.
+    pub(super) hidden: Vec<(Array, State, Vec<usize>)>,
     /// Which part of the tensor it was, if not all.
     pub(super) shard: Option<LoadedShard>,
 }
@@ -156,7 +157,7 @@ impl Slot {
             return Err(Error::ShardOutside { tensor, first, len, shape });
         }
         // Before anything is kept for its elements, it may as well be another part of the tensor.
-        if self.own.states.iter().chain([&self.own.average]).any(|state| state.storage().is_some()) {
+        if self.own.all().any(|state| state.storage().is_some()) {
             let was = (self.geometry.first, self.geometry.len);
             return Err(Error::ShardChanged { tensor: self.name.clone(), was, now: (now.first, now.len) });
         }
@@ -184,7 +185,7 @@ impl Slot {
     }
 
     /// Takes what a file has kept for it.
-    pub(super) fn take_loaded(&mut self, program: &Program, loaded: &Loaded) -> Result<(), Error> {
+    pub(super) fn take_loaded(&mut self, program: &Program, stores: &Stores, loaded: &Loaded) -> Result<(), Error> {
         self.t = loaded.t;
         if let Some(LoadedShard { shape, first, len }) = &loaded.shard {
             if *shape != self.shape {
@@ -193,30 +194,32 @@ impl Slot {
             }
             (self.geometry.first, self.geometry.len) = (*first, *len);
         }
-        for (id, state, shape) in &loaded.states {
-            let Some(storage) = state.storage() else {
-                self.own.states[id.index()] = state.clone();
-                continue;
-            };
-            self.check_loaded(program.states[id.index()].extent, shape, storage)?;
-            self.own.states[id.index()] = state.clone();
+        for (array, state, shape) in loaded.all() {
+            if let Some(storage) = state.storage() {
+                let expected = stores.storage(array, self.storage, program);
+                self.check_loaded(array.extent(program), shape, (storage, expected))?;
+            }
         }
-        if let Some((average, shape)) = &loaded.average {
-            self.check_loaded(Extent::Element, shape, average.storage().unwrap_or(self.storage))?;
-            self.own.average = average.clone();
+        for (array, state, _) in loaded.all() {
+            self.own.put(array, state.clone());
         }
         Ok(())
     }
 
     /// Holds an array that was loaded to the tensor.
-    fn check_loaded(&self, extent: Extent, shape: &[usize], storage: Storage) -> Result<(), Error> {
+    fn check_loaded(
+        &self,
+        extent: Extent,
+        shape: &[usize],
+        (found, expected): (Storage, Storage),
+    ) -> Result<(), Error> {
         let tensor = self.name.clone();
         if shape != self.array_shape(extent) {
             let (was, now) = (shape.to_vec(), self.array_shape(extent));
             return Err(Error::ShapeChanged { tensor, was, now });
         }
-        if storage != self.storage {
-            return Err(Error::DtypeChanged { tensor, was: storage, now: self.storage });
+        if found != expected {
+            return Err(Error::DtypeChanged { tensor, was: found, now: expected });
         }
         Ok(())
     }
@@ -250,11 +253,44 @@ impl Slot {
     }
 }
 
+impl Own {
+    /// What is kept in an array of the rule's or beside them, if anything.
+    pub(super) fn get(&self, array: Array) -> &State {
+        const NOTHING: &State = &State::Absent;
+        match array {
+            Array::State(id) => self.states.get(id.index()).unwrap_or(NOTHING),
+            array => self.hidden.iter().find(|(own, _)| *own == array).map_or(NOTHING, |(_, state)| state),
+        }
+    }
+
+    pub(super) fn put(&mut self, array: Array, state: State) {
+        match array {
+            Array::State(id) => self.states[id.index()] = state,
+            array => {
+                self.hidden.retain(|(own, _)| *own != array);
+                if !state.is_absent() {
+                    self.hidden.push((array, state));
+                }
+            }
+        }
+    }
+
+    /// All that is kept.
+    pub(super) fn all(&self) -> impl Iterator<Item = &State> {
+        self.states.iter().chain(self.hidden.iter().map(|(_, state)| state))
+    }
+}
+
 impl Loaded {
+    /// What an array was.
+    pub(super) fn get(&self, array: Array) -> Option<&State> {
+        self.all().find(|(own, ..)| *own == array).map(|(_, state, _)| state)
+    }
+
     /// All arrays and scalars, with their shapes.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&State, &[usize])> {
-        let average = self.average.iter().map(|(state, shape)| (state, &**shape));
-        self.states.iter().map(|(_, state, shape)| (state, &**shape)).chain(average)
+    pub(super) fn all(&self) -> impl Iterator<Item = (Array, &State, &[usize])> {
+        let hidden = self.hidden.iter().map(|(array, state, shape)| (*array, state, &**shape));
+        self.states.iter().map(|(id, state, shape)| (Array::State(*id), state, &**shape)).chain(hidden)
     }
 }
 

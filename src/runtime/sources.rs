@@ -8,7 +8,7 @@ use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, Nod
 use crate::ir::region::Outside;
 use crate::ir::shape;
 use crate::ir::step::{Host, Reduced, Source};
-use crate::ir::{Arrays, Facts, Scalar, Scalars, Storage, eval_step, lower_init};
+use crate::ir::{Arrays, Facts, Math, Scalar, Scalars, Storage, Stores, eval_step, lower_init};
 
 /// What the host has joined to the rule when building, and the numbers that belong to it.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(super) struct HostOptions {
     pub(super) skip_nonfinite: bool,
     pub(super) average: Option<f64>,
     pub(super) copy: Option<Storage>,
+    /// How the parameter and the states are kept.
+    pub(super) stores: Stores,
     /// In order.
     pub(super) reports: Vec<ReportId>,
     /// Of random draws.
@@ -32,6 +34,7 @@ impl Default for HostOptions {
             skip_nonfinite: false,
             average: None,
             copy: None,
+            stores: Stores::default(),
             reports: Vec::new(),
             seed: 0,
         }
@@ -170,7 +173,7 @@ impl Sources<'_> {
         if parts.into_iter().any(|part| matches!(program.node(part).kind, NodeKind::Reduce(..))) {
             return f64::NAN;
         }
-        let facts = Facts::new(self.slot.storage, crate::ir::Math::Strict, Vec::new());
+        let facts = Facts::new(self.slot.storage, Math::Strict, Vec::new());
         let mut scalars = scalars_of(program, self.hypers, &self.slot.shape);
         eval_step(&lower_init(program, id, &facts), &mut Arrays::default(), &mut scalars);
         scalars.states.get(&id).copied().unwrap_or(f64::NAN)

@@ -1,6 +1,7 @@
 //! What is kept for each tensor from step to step.
 
-use crate::ir::{Buffer, Storage};
+use super::tensor::Stored;
+use crate::ir::{Buffer, Column, Storage, Type};
 use half::{bf16, f16};
 
 /// A state of a tensor, as [`Optimizer::state`](super::Optimizer::state) shows it.
@@ -42,14 +43,46 @@ impl State {
         }
     }
 
-    /// One value for every element; +0 costs no pass over the memory.
-    pub(super) fn filled_f32(len: usize, x: f32) -> State {
-        if x.to_bits() == 0 { State::zeros(Storage::F32, len) } else { State::F32(vec![x; len]) }
+    /// Values of the compute type, each rounded once.
+    pub(super) fn of(column: Column, storage: Storage) -> State {
+        match (column, storage) {
+            (Column::F32(x), Storage::F32) => State::F32(x),
+            (Column::F64(x), Storage::F64) => State::F64(x),
+            (column @ (Column::F32(_) | Column::F64(_)), storage) => match storage {
+                Storage::F32 => State::F32(Stored::rounded(column)),
+                Storage::F64 => State::F64(Stored::rounded(column)),
+                Storage::Bf16 => State::Bf16(Stored::rounded(column)),
+                Storage::F16 => State::F16(Stored::rounded(column)),
+            },
+            _ => State::Absent,
+        }
     }
 
-    /// One value for every element; +0 costs no pass over the memory.
-    pub(super) fn filled_f64(len: usize, x: f64) -> State {
-        if x.to_bits() == 0 { State::zeros(Storage::F64, len) } else { State::F64(vec![x; len]) }
+    /// Its first value for every element; +0 costs no pass over the memory.
+    pub(super) fn repeated(&self, len: usize) -> State {
+        match self {
+            State::F32(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F32(vec![x[0]; len]),
+            State::F64(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F64(vec![x[0]; len]),
+            State::Bf16(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::Bf16(vec![x[0]; len]),
+            State::F16(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F16(vec![x[0]; len]),
+            state => state.storage().map_or(State::Absent, |storage| State::zeros(storage, len)),
+        }
+    }
+
+    /// As values of a compute type; `None` if it has none per element.
+    pub(super) fn column(&self, compute: Type) -> Option<Column> {
+        let column = match self {
+            State::F32(x) => Column::F32(x.clone()),
+            State::F64(x) => Column::F64(x.clone()),
+            State::Bf16(x) => Stored::column(x.clone()),
+            State::F16(x) => Stored::column(x.clone()),
+            State::Absent | State::Scalar(_) => return None,
+        };
+        Some(match compute {
+            compute if column.ty() == compute => column,
+            Type::F32 => Column::F32(Stored::rounded(column)),
+            _ => Column::F64(Stored::rounded(column)),
+        })
     }
 
     /// The type of its elements, if it has one value per element.

@@ -133,7 +133,7 @@ impl Optimizer {
                 return Err(Error::DuplicateTensor { tensor: slot.name.clone() });
             }
             slot.last_call = self.scratch.call;
-            if tensor.grad.storage() != storage {
+            if tensor.grad.storage().compute() != storage.compute() {
                 let tensor_name = slot.name.clone();
                 return Err(Error::GradDtype { tensor: tensor_name, param: storage, grad: tensor.grad.storage() });
             }
@@ -189,8 +189,8 @@ impl Optimizer {
         for (k, tensor) in tensors.iter().enumerate() {
             let slot = &self.tensors[self.scratch.slots[k] as usize];
             let has_tensor_level = self.rule.condition_code(slot.storage).has_tensor_level();
-            let (group, t, storage) = (slot.group as u32, slot.t + 1, slot.storage);
-            let mut key = PreparedKey { group, t, storage, zero_grad: tensor.grad.is_mutable(), plan: 0 };
+            let (group, t, storage, grad) = (slot.group as u32, slot.t + 1, slot.storage, tensor.grad.storage());
+            let mut key = PreparedKey { group, t, storage, grad, zero_grad: tensor.grad.is_mutable(), plan: 0 };
             let found = if has_tensor_level {
                 None
             } else {
@@ -259,6 +259,7 @@ impl Optimizer {
         }
         (self.scratch.needed, self.scratch.stores) = (needed, stores);
         let mut facts = Facts::new(storage, self.plans.math, std::mem::take(&mut self.scratch.outcomes));
+        (facts.grad, facts.stores) = (tensor.grad.storage(), self.host.stores.clone());
         facts.host = self.host.facts(tensor.grad.is_mutable());
         facts.reports = std::mem::take(&mut self.host.reports);
         let plan = self.plans.get(self.rule.program(), &facts);
@@ -384,7 +385,14 @@ impl Optimizer {
             let slot = &self.tensors[*index as usize];
             let reads = |source: Source| source == Source::State(id);
             let plan = &self.scratch.prepared[*work as usize].plan;
-            let in_conditions = || self.rule.condition_code(slot.storage).sources().any(reads);
+            // A condition in a block that is not taken has read nothing.
+            let in_conditions = || {
+                let conditions = self.rule.condition_code(slot.storage);
+                let outcomes = conditions.outputs.iter().zip(&plan.facts().outcomes);
+                let reached = outcomes.filter(|(_, outcome)| **outcome != Outcome::Unreached);
+                let sources = conditions.sources_of(reached.map(|(output, _)| *output));
+                sources.into_iter().any(reads) || self.inits.in_conditions.contains(&id)
+            };
             !slot.own.skipped && is_one(slot) && (plan.sources.iter().copied().any(reads) || in_conditions())
         })
     }
@@ -608,7 +616,7 @@ impl Optimizer {
         self.take_back(|opt, first| match first {
             First::Model(id) => !opt.is_touched(id, |_| true),
             First::Group(group, id) => !opt.is_touched(id, |slot| slot.group == group),
-            First::Tensor(index, _) | First::Average(index) => opt.tensors[index as usize].own.skipped,
+            First::Tensor(index, _) | First::Hidden(index, _) => opt.tensors[index as usize].own.skipped,
         });
         for group in &mut self.groups {
             if std::mem::take(&mut group.is_taken) {

@@ -5,6 +5,7 @@
 //! values folded before the kernel, the kernel run, values folded after it. A long sweep is cut into pieces for several
 //! threads; what is folded does not depend on where.
 
+use super::arrays::Copies;
 use super::folds::{Crossing, Folding, Operands};
 use super::geometry::{Geometry, spread};
 use super::plans::Compiled;
@@ -23,14 +24,14 @@ use smallvec::SmallVec;
 /// Memory that a worker keeps from sweep to sweep.
 #[derive(Default)]
 pub(super) struct Room {
+    /// What is not in row-major order, copied.
+    pub(super) copies: Copies,
     pub(super) f32: TypedRoom<f32>,
     pub(super) f64: TypedRoom<f64>,
 }
 
 /// Of one compute type.
 pub(super) struct TypedRoom<T: Lane> {
-    /// What is not in row-major order, copied.
-    pub(super) copies: Vec<Vec<T>>,
     /// By index of the plan.
     pub(super) temps: Vec<Vec<T>>,
     pub(super) pieces: PieceRoom<T>,
@@ -45,7 +46,7 @@ pub(super) struct PieceRoom<T: Lane> {
 
 impl<T: Lane> Default for TypedRoom<T> {
     fn default() -> TypedRoom<T> {
-        TypedRoom { copies: Vec::new(), temps: Vec::new(), pieces: PieceRoom::default() }
+        TypedRoom { temps: Vec::new(), pieces: PieceRoom::default() }
     }
 }
 
@@ -56,10 +57,10 @@ impl<T: Lane> Default for PieceRoom<T> {
 }
 
 /// The arrays of a tensor that the host holds, in row-major order.
-pub(super) struct HostArrays<'a, T> {
-    pub(super) param: &'a mut [T],
+pub(super) struct HostArrays<'a> {
+    pub(super) param: Buffer<'a>,
     pub(super) grad: Buffer<'a>,
-    pub(super) inputs: SmallVec<[(InputId, &'a [T]); 1]>,
+    pub(super) inputs: SmallVec<[(InputId, Buffer<'a>); 1]>,
     pub(super) copy: Option<Buffer<'a>>,
 }
 
@@ -111,7 +112,7 @@ impl<T: Erase> SweepRun<'_, T> {
     /// Runs it. The foldings, by index of the fold, are left in `room`; results of array extents are in `temps`.
     pub(super) fn run(
         &self,
-        arrays: &mut HostArrays<'_, T>,
+        arrays: &mut HostArrays<'_>,
         own: &mut Own,
         temps: &mut [Vec<T>],
         room: &mut PieceRoom<T>,
@@ -121,7 +122,7 @@ impl<T: Erase> SweepRun<'_, T> {
         self.finish(temps, room);
     }
 
-    fn go_through(&self, arrays: &mut HostArrays<'_, T>, own: &mut Own, temps: &mut [Vec<T>], room: &mut PieceRoom<T>) {
+    fn go_through(&self, arrays: &mut HostArrays<'_>, own: &mut Own, temps: &mut [Vec<T>], room: &mut PieceRoom<T>) {
         let Sweep { over, streams: of, folds, .. } = self.sweep;
         let start = if *over == Extent::Element { self.geometry.first } else { 0 };
         let len = self.geometry.here(*over);
@@ -156,11 +157,13 @@ impl<T: Erase> SweepRun<'_, T> {
                 small.extend(T::state_slice(state).map(|slice| (Whole::Array(array), slice)));
             }
         }
-        if let Some(stream) = place(StreamOf::Array(Array::Average)) {
-            own.average.buffer().into_iter().for_each(|buffer| put(stream, buffer));
+        for (array, state) in own.hidden.iter_mut() {
+            if let Some(stream) = place(StreamOf::Array(*array)) {
+                state.buffer().into_iter().for_each(|buffer| put(stream, buffer));
+            }
         }
         if let Some(stream) = place(StreamOf::Array(Array::Param)) {
-            put(stream, T::buffer_mut(arrays.param));
+            put(stream, arrays.param.borrow());
         }
         if let Some(stream) = place(StreamOf::Array(Array::Grad)) {
             put(stream, arrays.grad.borrow());
@@ -168,9 +171,9 @@ impl<T: Erase> SweepRun<'_, T> {
         if let Some(stream) = place(StreamOf::Array(Array::Copy)) {
             arrays.copy.iter_mut().for_each(|copy| put(stream, copy.borrow()));
         }
-        for (id, slice) in &arrays.inputs {
+        for (id, buffer) in &mut arrays.inputs {
             if let Some(stream) = place(StreamOf::Array(Array::Input(*id))) {
-                put(stream, T::buffer(slice));
+                put(stream, buffer.borrow());
             }
         }
         for (stream, of) in streams.iter_mut().zip(of) {

@@ -1,16 +1,19 @@
 //! [`Tensor`]: a parameter and its gradient, for one step.
 //!
-//! Comes in: slices and ndarray views of any dimension, of f32 or f64. A slice has the shape `[len]`. A view that is not
+//! Comes in: slices and ndarray views of any dimension, of f32, f64, bf16 or f16. A slice has the shape `[len]`. A view that is not
 //! in row-major order is copied in before the step and back after it; that is the only copy there is.
 
+use super::arrays::Copies;
 use super::memory::{RawGrad, RawParam};
 use super::scopes::Own;
 use super::state::State;
 use super::sweep::{Room, TypedRoom};
 use super::uniforms::UniformValues;
+use crate::ir::narrow::Narrow;
 use crate::ir::random::Uniform;
 use crate::ir::sum::Lane;
 use crate::ir::{Buffer, Column, Storage, Uniforms};
+use half::{bf16, f16};
 use ndarray::{ArrayBase, ArrayView, ArrayViewD, ArrayViewMut, ArrayViewMutD, Data, DataMut, Dimension};
 use smallvec::SmallVec;
 
@@ -87,6 +90,8 @@ pub struct Grad<'a, T>(pub(super) ArrayViewD<'a, T>);
 pub(super) enum ParamData<'a> {
     F32(ArrayViewMutD<'a, f32>),
     F64(ArrayViewMutD<'a, f64>),
+    Bf16(ArrayViewMutD<'a, bf16>),
+    F16(ArrayViewMutD<'a, f16>),
     Raw(RawParam),
 }
 
@@ -95,9 +100,13 @@ pub(super) enum ParamData<'a> {
 pub(super) enum GradData<'a> {
     F32(ArrayViewD<'a, f32>),
     F64(ArrayViewD<'a, f64>),
+    Bf16(ArrayViewD<'a, bf16>),
+    F16(ArrayViewD<'a, f16>),
     /// A gradient that becomes 0.
     F32Mut(ArrayViewMutD<'a, f32>),
     F64Mut(ArrayViewMutD<'a, f64>),
+    Bf16Mut(ArrayViewMutD<'a, bf16>),
+    F16Mut(ArrayViewMutD<'a, f16>),
     Raw(RawGrad),
 }
 
@@ -105,6 +114,25 @@ impl<'a> Tensor<'a> {
     /// A parameter called `name`, under which its state is kept, and its gradient of the same shape and type.
     pub fn new<T: Element>(name: &'a str, param: impl Into<Param<'a, T>>, grad: impl Into<Grad<'a, T>>) -> Tensor<'a> {
         Tensor::from_views(Key::Name(name), param.into().0, grad.into().0)
+    }
+
+    /// Like [`new`](Self::new), with a gradient of another type: f32, bf16 and f16 go together.
+    ///
+    /// ```
+    /// use half::bf16;
+    /// use updraft::{Rule, Tensor};
+    /// let mut opt = Rule::shipped("sgd")?.optimizer().set("lr", 1.0)?.build()?;
+    /// let mut w = [bf16::from_f32(1.0); 3];
+    /// opt.step(&mut [Tensor::mixed("w", &mut w, &[0.25f32, 0.5, -1.0])])?;
+    /// assert_eq!(w.map(bf16::to_f32), [0.75, 0.5, 2.0]);
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn mixed<P: Element, G: Element>(
+        name: &'a str,
+        param: impl Into<Param<'a, P>>,
+        grad: impl Into<Grad<'a, G>>,
+    ) -> Tensor<'a> {
+        Tensor::from_data(Key::Name(name), P::param(param.into().0), G::grad(grad.into().0))
     }
 
     /// A parameter that has been registered.
@@ -201,17 +229,20 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// The elements of a parameter in a step.
-pub(super) enum ParamElements<'t, 'a, T> {
-    Slice(&'t mut [T]),
-    View(&'t mut ArrayViewMutD<'a, T>),
-}
-
-/// The elements of a gradient in a step.
-pub(super) enum GradElements<'t, 'a, T> {
+/// The elements of an array of the host in a step.
+pub(super) enum Elements<'t, 'a, T> {
     Slice(&'t [T]),
+    SliceMut(&'t mut [T]),
     View(&'t ArrayViewD<'a, T>),
     ViewMut(&'t mut ArrayViewMutD<'a, T>),
+}
+
+/// Elements of any type.
+pub(super) enum AnyElements<'t, 'a> {
+    F32(Elements<'t, 'a, f32>),
+    F64(Elements<'t, 'a, f64>),
+    Bf16(Elements<'t, 'a, bf16>),
+    F16(Elements<'t, 'a, f16>),
 }
 
 impl ParamData<'_> {
@@ -219,6 +250,8 @@ impl ParamData<'_> {
         match self {
             ParamData::F32(view) => view.shape(),
             ParamData::F64(view) => view.shape(),
+            ParamData::Bf16(view) => view.shape(),
+            ParamData::F16(view) => view.shape(),
             ParamData::Raw(raw) => raw.shape(),
         }
     }
@@ -227,6 +260,8 @@ impl ParamData<'_> {
         match self {
             ParamData::F32(_) => Storage::F32,
             ParamData::F64(_) => Storage::F64,
+            ParamData::Bf16(_) => Storage::Bf16,
+            ParamData::F16(_) => Storage::F16,
             ParamData::Raw(raw) => raw.storage(),
         }
     }
@@ -239,42 +274,55 @@ impl GradData<'_> {
             GradData::F64(view) => view.shape(),
             GradData::F32Mut(view) => view.shape(),
             GradData::F64Mut(view) => view.shape(),
+            GradData::Bf16(view) => view.shape(),
+            GradData::F16(view) => view.shape(),
+            GradData::Bf16Mut(view) => view.shape(),
+            GradData::F16Mut(view) => view.shape(),
             GradData::Raw(raw) => raw.shape(),
         }
     }
 
     /// Whether it becomes 0.
     pub(super) fn is_mutable(&self) -> bool {
-        matches!(self, GradData::F32Mut(_) | GradData::F64Mut(_))
+        use GradData::*;
+        matches!(self, F32Mut(_) | F64Mut(_) | Bf16Mut(_) | F16Mut(_))
     }
 
     pub(super) fn storage(&self) -> Storage {
         match self {
             GradData::F32(_) | GradData::F32Mut(_) => Storage::F32,
             GradData::F64(_) | GradData::F64Mut(_) => Storage::F64,
+            GradData::Bf16(_) | GradData::Bf16Mut(_) => Storage::Bf16,
+            GradData::F16(_) | GradData::F16Mut(_) => Storage::F16,
             GradData::Raw(raw) => raw.storage(),
         }
     }
 }
 
-/// The types of elements that tensors have: f32 and f64.
+/// The types of elements that tensors have: f32, f64, and bf16 and f16 of the `half` crate.
 #[expect(private_bounds, reason = "no other type can be an element")]
-pub trait Element: Erase {}
+pub trait Element: Stored {}
 
 /// What the runtime does with elements of each type.
-pub(super) trait Erase: Lane<Bits: Send + Sync> + Uniform + Send + Sync + 'static {
+pub(super) trait Stored: Copy + Default + Send + Sync + 'static {
     const STORAGE: Storage;
     fn param(view: ArrayViewMutD<'_, Self>) -> ParamData<'_>;
     fn grad(view: ArrayViewD<'_, Self>) -> GradData<'_>;
     fn grad_mut(view: ArrayViewMutD<'_, Self>) -> GradData<'_>;
-    fn param_view<'t, 'a>(data: &'t mut ParamData<'a>) -> Option<&'t mut ArrayViewMutD<'a, Self>>;
-    fn grad_view<'t, 'a>(data: &'t mut GradData<'a>) -> Option<GradElements<'t, 'a, Self>>;
     fn buffer(slice: &[Self]) -> Buffer<'_>;
     fn buffer_mut(slice: &mut [Self]) -> Buffer<'_>;
+    /// The memory of copies.
+    fn copies(copies: &mut Copies) -> &mut Vec<Vec<Self>>;
+    /// As values of the compute type.
+    fn column(values: Vec<Self>) -> Column;
+    /// Values of the compute type, each rounded once.
+    fn rounded(column: Column) -> Vec<Self>;
+}
+
+/// What the runtime does with each compute type.
+pub(super) trait Erase: Stored + Lane<Bits: Send + Sync> + Uniform {
     /// The elements of a buffer, if they are of this type.
     fn slice<'b>(buffer: &'b Buffer<'_>) -> Option<&'b [Self]>;
-    fn column(values: Vec<Self>) -> Column;
-    fn values(column: Column) -> Option<Vec<Self>>;
     fn state_slice(state: &State) -> Option<&[Self]>;
     fn from_f64(x: f64) -> Self;
     fn uniforms(values: &UniformValues) -> Uniforms<'_>;
@@ -285,10 +333,10 @@ pub(super) trait Erase: Lane<Bits: Send + Sync> + Uniform + Send + Sync + 'stati
 }
 
 macro_rules! element {
-    ($ty:ident, $variant:ident, $mutable:ident, $kept:ident) => {
+    ($ty:ident, $variant:ident, $mutable:ident, $column:expr, $narrow:expr) => {
         impl Element for $ty {}
 
-        impl Erase for $ty {
+        impl Stored for $ty {
             const STORAGE: Storage = Storage::$variant;
 
             fn param(view: ArrayViewMutD<'_, $ty>) -> ParamData<'_> {
@@ -303,18 +351,6 @@ macro_rules! element {
                 GradData::$mutable(view)
             }
 
-            fn param_view<'t, 'a>(data: &'t mut ParamData<'a>) -> Option<&'t mut ArrayViewMutD<'a, $ty>> {
-                if let ParamData::$variant(view) = data { Some(view) } else { None }
-            }
-
-            fn grad_view<'t, 'a>(data: &'t mut GradData<'a>) -> Option<GradElements<'t, 'a, $ty>> {
-                match data {
-                    GradData::$variant(view) => Some(GradElements::View(view)),
-                    GradData::$mutable(view) => Some(GradElements::ViewMut(view)),
-                    _ => None,
-                }
-            }
-
             fn buffer(slice: &[$ty]) -> Buffer<'_> {
                 Buffer::$variant(slice)
             }
@@ -323,20 +359,38 @@ macro_rules! element {
                 Buffer::$mutable(slice)
             }
 
+            fn copies(copies: &mut Copies) -> &mut Vec<Vec<$ty>> {
+                &mut copies.$ty
+            }
+
+            fn column(values: Vec<$ty>) -> Column {
+                $column(values)
+            }
+
+            fn rounded(column: Column) -> Vec<$ty> {
+                match column {
+                    Column::F32(values) => values.into_iter().map(|x| $narrow(f64::from(x))).collect(),
+                    Column::F64(values) => values.into_iter().map($narrow).collect(),
+                    _ => Vec::new(),
+                }
+            }
+        }
+    };
+}
+element!(f32, F32, F32Mut, Column::F32, |x: f64| x as f32);
+element!(f64, F64, F64Mut, Column::F64, |x: f64| x);
+element!(bf16, Bf16, Bf16Mut, |x: Vec<bf16>| Column::F32(x.iter().map(|x| x.to_f32()).collect()), Narrow::to_bf16);
+element!(f16, F16, F16Mut, |x: Vec<f16>| Column::F32(x.iter().map(|x| x.to_f32()).collect()), Narrow::to_f16);
+
+macro_rules! compute {
+    ($ty:ident, $variant:ident, $mutable:ident, $kept:ident) => {
+        impl Erase for $ty {
             fn slice<'b>(buffer: &'b Buffer<'_>) -> Option<&'b [$ty]> {
                 match buffer {
                     Buffer::$variant(slice) => Some(slice),
                     Buffer::$mutable(slice) => Some(slice),
                     _ => None,
                 }
-            }
-
-            fn column(values: Vec<$ty>) -> Column {
-                Column::$variant(values)
-            }
-
-            fn values(column: Column) -> Option<Vec<$ty>> {
-                if let Column::$variant(values) = column { Some(values) } else { None }
             }
 
             fn state_slice(state: &State) -> Option<&[$ty]> {
@@ -361,8 +415,8 @@ macro_rules! element {
         }
     };
 }
-element!(f32, F32, F32Mut, kept_f32);
-element!(f64, F64, F64Mut, kept_f64);
+compute!(f32, F32, F32Mut, kept_f32);
+compute!(f64, F64, F64Mut, kept_f64);
 
 impl<'a, T: Element> From<&'a mut [T]> for Param<'a, T> {
     fn from(slice: &'a mut [T]) -> Param<'a, T> {

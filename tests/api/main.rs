@@ -14,6 +14,7 @@ mod resume;
 mod shards;
 mod state_files;
 mod states;
+mod stores;
 mod tensors;
 mod threads;
 

@@ -2,18 +2,20 @@
 
 use crate::generate::Random;
 use crate::oracle::{Oracle, OracleTensor, Place};
+use half::{bf16, f16};
 use ndarray::{ArrayViewD, ArrayViewMutD};
 use updraft::check::program::{Extent, ReportId, StateId};
 use updraft::codegen::Lanes;
-use updraft::ir::Column;
 use updraft::ir::narrow::Narrow;
-use updraft::{Engine, Math, Optimizer, Rule, StateValues, Storage, Tensor};
+use updraft::ir::step::Array;
+use updraft::ir::{Column, Type};
+use updraft::{Engine, Math, Optimizer, Rule, StateValues, Storage, Store, Stores, Tensor};
 
 /// The hypers of each group that are no defaults: the rest has none.
 const GROUPS: [&[(&str, f64)]; 2] = [&[], &[("a", -0.6), ("d", 1.25)]];
 
 /// What lies around each tensor.
-const CANARY: f64 = -77.25;
+const CANARY: f64 = -77.0;
 
 /// How likely values are that are no ordinary numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,17 +68,118 @@ fn part(column: &Column, range: std::ops::Range<usize>) -> Column {
     }
 }
 
+/// Memory of any type.
+enum Memory {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Bf16(Vec<bf16>),
+    F16(Vec<f16>),
+}
+
+impl Memory {
+    /// These values, which the type has.
+    fn new(storage: Storage, values: &[f64]) -> Memory {
+        let values = values.iter();
+        match storage {
+            Storage::F32 => Memory::F32(values.map(|x| *x as f32).collect()),
+            Storage::F64 => Memory::F64(values.copied().collect()),
+            Storage::Bf16 => Memory::Bf16(values.map(|x| x.to_bf16()).collect()),
+            Storage::F16 => Memory::F16(values.map(|x| x.to_f16()).collect()),
+        }
+    }
+
+    fn column(&self) -> Column {
+        match self {
+            Memory::F32(x) => Column::F32(x.clone()),
+            Memory::F64(x) => Column::F64(x.clone()),
+            Memory::Bf16(x) => Column::F32(x.iter().map(|x| x.to_f32()).collect()),
+            Memory::F16(x) => Column::F32(x.iter().map(|x| x.to_f32()).collect()),
+        }
+    }
+}
+
+fn numbers(column: &Column) -> Vec<f64> {
+    match column {
+        Column::F32(x) => x.iter().map(|x| f64::from(*x)).collect(),
+        Column::F64(x) => x.clone(),
+        other => panic!("a column of {}", other.ty().name()),
+    }
+}
+
+/// A state as the oracle has it: values of the compute type.
+fn of_state(state: StateValues<'_>, compute: Type) -> Option<Column> {
+    let column = match state {
+        StateValues::F32(x) => Column::F32(x.to_vec()),
+        StateValues::F64(x) => Column::F64(x.to_vec()),
+        StateValues::Bf16(x) => Memory::Bf16(x.to_vec()).column(),
+        StateValues::F16(x) => Memory::F16(x.to_vec()).column(),
+        StateValues::Scalar(_) => return None,
+    };
+    Some(match compute {
+        Type::F32 => Column::F32(numbers(&column).into_iter().map(|x| x as f32).collect()),
+        _ => Column::F64(numbers(&column)),
+    })
+}
+
+/// The type of what is kept.
+fn storage_of(state: StateValues<'_>) -> Option<Storage> {
+    match state {
+        StateValues::F32(_) => Some(Storage::F32),
+        StateValues::F64(_) => Some(Storage::F64),
+        StateValues::Bf16(_) => Some(Storage::Bf16),
+        StateValues::F16(_) => Some(Storage::F16),
+        StateValues::Scalar(_) => None,
+    }
+}
+
+/// How things are kept, and tensors of types for which that can be.
+pub fn stores(rule: &Rule, places: &mut [Place], random: &mut Random) -> Stores {
+    let mut stores = Stores::default();
+    if random.once_in(3) {
+        return stores;
+    }
+    if random.once_in(2) {
+        stores.param = Some(random.pick(&[Store::F32, Store::Bf16Stochastic, Store::Bf16Kahan]));
+    }
+    let state = |state: &updraft::check::program::State| {
+        (!state.extent.is_scalar() && random.once_in(2)).then(|| random.pick(&Store::ALL))
+    };
+    stores.states = rule.program().states.iter().map(state).collect();
+    let f32_alone = stores.param.is_some() || stores.states.iter().flatten().any(|store| store.is_of_f32());
+    let halves = [Storage::F32, Storage::Bf16, Storage::F16];
+    for place in places {
+        place.storage = match stores.param {
+            Some(Store::Bf16Stochastic | Store::Bf16Kahan) => Storage::Bf16,
+            _ if f32_alone => random.pick(&halves),
+            _ => random.pick(&Storage::ALL),
+        };
+        place.grad = if place.storage == Storage::F64 { Storage::F64 } else { random.pick(&halves) };
+    }
+    stores
+}
+
 /// An engine with parameters of its own, each between canaries.
 struct Subject {
     name: &'static str,
     opt: Optimizer,
-    buffers: Vec<Column>,
+    buffers: Vec<Memory>,
 }
 
 impl Subject {
-    fn all(rule: &Rule, math: Math, seed: u64, tensors: &[(Place, Column)]) -> Result<Vec<Subject>, String> {
+    fn all(
+        rule: &Rule,
+        (math, stores): (Math, &Stores),
+        seed: u64,
+        tensors: &[(Place, Column)],
+    ) -> Result<Vec<Subject>, String> {
         let builder = || -> Result<updraft::OptimizerBuilder, updraft::Error> {
             let mut builder = rule.optimizer().math(math).seed(seed);
+            let states = rule.program().states.iter().map(|state| &*state.name).zip(stores.states.iter().copied());
+            for (name, store) in states.chain([("p", stores.param)]) {
+                if let Some(store) = store {
+                    builder = builder.store(name, store)?;
+                }
+            }
             for report in &rule.program().reports {
                 builder = builder.report(&report.name)?;
             }
@@ -100,15 +203,16 @@ impl Subject {
         Ok(all)
     }
 
-    fn step(&mut self, places: &[Place], grads: &[Option<Column>]) -> Result<(), String> {
+    fn step(&mut self, places: &[Place], grads: &[Option<Memory>]) -> Result<(), String> {
         let mut tensors = Vec::new();
         for ((place, grad), buffer) in places.iter().zip(grads).zip(&mut self.buffers) {
             let Some(grad) = grad else { continue };
-            let (shape, range) = (&place.shape[..], place.offset..place.offset + place.len());
-            tensors.push(match (buffer, grad) {
-                (Column::F32(p), Column::F32(g)) => tensor(&place.name, shape, &mut p[range], g),
-                (Column::F64(p), Column::F64(g)) => tensor(&place.name, shape, &mut p[range], g),
-                _ => unreachable!("parameter and gradient are of one type"),
+            let range = place.offset..place.offset + place.len();
+            tensors.push(match buffer {
+                Memory::F32(p) => tensor(place, &mut p[range], grad),
+                Memory::F64(p) => tensor(place, &mut p[range], grad),
+                Memory::Bf16(p) => tensor(place, &mut p[range], grad),
+                Memory::F16(p) => tensor(place, &mut p[range], grad),
             });
         }
         self.opt.step(&mut tensors).map_err(|e| e.to_string())?;
@@ -116,46 +220,60 @@ impl Subject {
     }
 }
 
-fn tensor<'a, T: updraft::runtime::Element>(name: &'a str, shape: &[usize], p: &'a mut [T], g: &'a [T]) -> Tensor<'a> {
-    let (p, g) = (ArrayViewMutD::from_shape(shape, p).unwrap(), ArrayViewD::from_shape(shape, g).unwrap());
-    Tensor::new(name, p, g)
+fn tensor<'a, T: updraft::runtime::Element>(place: &'a Place, p: &'a mut [T], g: &'a Memory) -> Tensor<'a> {
+    let p = ArrayViewMutD::from_shape(&place.shape[..], p).unwrap();
+    let shape = &place.shape[..];
+    match g {
+        Memory::F32(g) => Tensor::mixed(&place.name, p, ArrayViewD::from_shape(shape, g).unwrap()),
+        Memory::F64(g) => Tensor::mixed(&place.name, p, ArrayViewD::from_shape(shape, g).unwrap()),
+        Memory::Bf16(g) => Tensor::mixed(&place.name, p, ArrayViewD::from_shape(shape, g).unwrap()),
+        Memory::F16(g) => Tensor::mixed(&place.name, p, ArrayViewD::from_shape(shape, g).unwrap()),
+    }
 }
 
 /// A parameter between canaries.
-fn lay((place, param): &(Place, Column)) -> Column {
-    fn between<T: Copy>(values: &[T], canary: T, offset: usize) -> Vec<T> {
-        let mut buffer = vec![canary; offset];
-        buffer.extend_from_slice(values);
-        buffer.extend([canary; 5]);
-        buffer
-    }
-    match param {
-        Column::F32(x) => Column::F32(between(x, CANARY as f32, place.offset)),
-        Column::F64(x) => Column::F64(between(x, CANARY, place.offset)),
-        other => panic!("a column of {}", other.ty().name()),
-    }
+fn lay((place, param): &(Place, Column)) -> Memory {
+    let mut values = vec![CANARY; place.offset];
+    values.extend(numbers(param));
+    values.extend([CANARY; 5]);
+    Memory::new(place.storage, &values)
 }
 
 /// Runs `steps` steps of every engine against the oracle.
-pub fn compare(rule: &Rule, math: Math, places: &[Place], steps: u64, random: &mut Random) -> Result<(), String> {
+pub fn compare(
+    rule: &Rule,
+    (math, stores): (Math, &Stores),
+    places: &[Place],
+    steps: u64,
+    random: &mut Random,
+) -> Result<(), String> {
     let values = random.pick(&[Values::Tame, Values::Tame, Values::Tame, Values::Few, Values::Wild]);
-    let mut fill = |place: &Place| column(place.storage, place.len(), values, random);
-    let tensors: Vec<(Place, Column)> = places.iter().map(|place| (place.clone(), fill(place))).collect();
+    let mut fill = |place: &Place, storage| column(storage, place.len(), values, random);
+    let tensors: Vec<(Place, Column)> =
+        places.iter().map(|place| (place.clone(), fill(place, place.storage))).collect();
     let grads: Vec<Vec<Option<Column>>> = (0..steps)
         .map(|k| {
             // In the second step every other tensor is missing, so that `t` differs from then on.
-            places.iter().enumerate().map(|(i, place)| (k != 1 || i % 2 == 0).then(|| fill(place))).collect()
+            places
+                .iter()
+                .enumerate()
+                .map(|(i, place)| (k != 1 || i % 2 == 0).then(|| fill(place, place.grad)))
+                .collect()
         })
         .collect();
     let seed = 7;
-    let mut oracle = Oracle::new(rule, math, seed, &GROUPS, &tensors);
-    let mut subjects = Subject::all(rule, math, seed, &tensors)?;
+    let mut oracle = Oracle::new(rule, (math, stores), seed, &GROUPS, &tensors);
+    let mut subjects = Subject::all(rule, (math, stores), seed, &tensors)?;
     for (k, grads) in grads.iter().enumerate() {
         oracle.step(grads);
+        let memory = |(grad, place): (&Option<Column>, &Place)| {
+            grad.as_ref().map(|grad| Memory::new(place.grad, &numbers(grad)))
+        };
+        let in_memory: Vec<Option<Memory>> = grads.iter().zip(places).map(memory).collect();
         for subject in &mut subjects {
             subject
-                .step(places, grads)
-                .and_then(|()| agree(rule, &oracle, subject, grads))
+                .step(places, &in_memory)
+                .and_then(|()| agree((rule, stores), &oracle, subject, grads))
                 .map_err(|e| format!("{}, step {}: {e}", subject.name, k + 1))?;
         }
     }
@@ -163,7 +281,12 @@ pub fn compare(rule: &Rule, math: Math, places: &[Place], steps: u64, random: &m
 }
 
 /// Parameters, states, steps, reports, whether the step was taken, and canaries.
-fn agree(rule: &Rule, oracle: &Oracle, subject: &Subject, grads: &[Option<Column>]) -> Result<(), String> {
+fn agree(
+    (rule, stores): (&Rule, &Stores),
+    oracle: &Oracle,
+    subject: &Subject,
+    grads: &[Option<Column>],
+) -> Result<(), String> {
     let opt = &subject.opt;
     let given: Vec<&OracleTensor> =
         oracle.tensors.iter().zip(grads).filter(|(_, grad)| grad.is_some()).map(|(tensor, _)| tensor).collect();
@@ -173,7 +296,7 @@ fn agree(rule: &Rule, oracle: &Oracle, subject: &Subject, grads: &[Option<Column
     for (index, tensor) in oracle.tensors.iter().enumerate() {
         let place = &tensor.place;
         let of = |what: &str| format!("{what} of {} {:?}", place.name, place.shape);
-        let buffer = &subject.buffers[index];
+        let buffer = &subject.buffers[index].column();
         let end = place.offset + place.len();
         same(&of("p"), &tensor.param, &part(buffer, place.offset..end))?;
         let around = [part(buffer, 0..place.offset), part(buffer, end..buffer.len())];
@@ -196,18 +319,33 @@ fn agree(rule: &Rule, oracle: &Oracle, subject: &Subject, grads: &[Option<Column
                 }
                 continue;
             }
-            match (tensor.arrays.get(&id), actual) {
-                (Some(expected), Some(StateValues::F32(x))) => same(&what, expected, &Column::F32(x.to_vec()))?,
-                (Some(expected), Some(StateValues::F64(x))) => same(&what, expected, &Column::F64(x.to_vec()))?,
-                (None, None) => {}
-                (expected, actual) => return Err(format!("{what} is {actual:?}, not {expected:?}")),
+            let storage = stores.state(id, place.storage, rule.program()).storage();
+            if let Some(found) = actual.and_then(storage_of).filter(|found| *found != storage) {
+                return Err(format!("{what} is kept as {}, not {}", found.name(), storage.name()));
+            }
+            for array in [Array::State(id), Array::StateRest(id)] {
+                kept(rule, tensor, opt, array)?;
             }
         }
+        kept(rule, tensor, opt, Array::Master)?;
+        kept(rule, tensor, opt, Array::ParamRest)?;
         if grads[index].is_some() {
             reports(rule, tensor, opt)?;
         }
     }
     Ok(())
+}
+
+/// An array of a tensor, or that it has none.
+fn kept(rule: &Rule, tensor: &OracleTensor, opt: &Optimizer, array: Array) -> Result<(), String> {
+    let (place, name) = (&tensor.place, array.name(rule.program()));
+    let what = format!("{name} of {} {:?}", place.name, place.shape);
+    let actual = opt.state(&place.name, &name).and_then(|state| of_state(state, place.storage.compute()));
+    match (tensor.arrays.get(&array), actual) {
+        (Some(expected), Some(actual)) => same(&what, expected, &actual),
+        (None, None) => Ok(()),
+        (expected, actual) => Err(format!("{what} is {actual:?}, not {expected:?}")),
+    }
 }
 
 fn reports(rule: &Rule, tensor: &OracleTensor, opt: &Optimizer) -> Result<(), String> {

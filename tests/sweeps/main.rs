@@ -10,7 +10,7 @@ mod generate;
 mod oracle;
 mod plans;
 
-use engines::compare;
+use engines::{compare, stores};
 use generate::Random;
 use generate::reductions::{Axes, GenRule, rule};
 use oracle::Place;
@@ -81,10 +81,12 @@ fn places(axes: Axes, random: &mut Random) -> Vec<Place> {
     let shapes = if axes == Axes::Two { &SHAPES[6..] } else { &SHAPES[..] };
     let place = |index: usize, random: &mut Random| {
         let group = random.below(2);
+        let storage = if random.once_in(3) { Storage::F64 } else { Storage::F32 };
         Place {
             name: format!("{}.{index}", ["rest", "own"][group]),
             shape: random.pick(shapes).to_vec(),
-            storage: if random.once_in(3) { Storage::F64 } else { Storage::F32 },
+            storage,
+            grad: storage,
             group,
             offset: random.below(4),
         }
@@ -123,8 +125,11 @@ fn generated(cases: u32, salt: u64, math: Math) {
             return Ok(());
         }
         let mut random = Random::new(values);
-        let places = places(axes, &mut random);
-        compare(rule, math, &places, 3, &mut random).map_err(|e| format!("{}: {e}\n{places:?}", math.name()))
+        let mut places = places(axes, &mut random);
+        // Of its own, so that it changes none of the others.
+        let stores = stores(rule, &mut places, &mut Random::new(values ^ 0x5107));
+        compare(rule, (math, &stores), &places, 3, &mut random)
+            .map_err(|e| format!("{}: {e}\n{places:?}\n{stores:?}", math.name()))
     });
 }
 

@@ -8,7 +8,7 @@ use updraft::ir::random::Key;
 use updraft::ir::region::{Level, outcomes};
 use updraft::ir::step::{Array, Source, StepInst};
 use updraft::ir::{Alone, Arrays, Column, Scalar, Scalars, Step, TensorStep, lower, lower_conditions, lower_init};
-use updraft::{Facts, Math, Outcome, Rule, Storage};
+use updraft::{Facts, Math, Outcome, Rule, Storage, Stores};
 
 /// A tensor as a case describes it.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Place {
     pub name: String,
     pub shape: Vec<usize>,
     pub storage: Storage,
+    /// The type of its gradients.
+    pub grad: Storage,
     pub group: usize,
     /// How many elements it is off the start of its buffer.
     pub offset: usize,
@@ -32,6 +34,7 @@ pub struct Oracle {
     program: Arc<Program>,
     math: Math,
     seed: u64,
+    stores: Stores,
     /// Of each group.
     hypers: Vec<Vec<Option<Scalar>>>,
     model: BTreeMap<StateId, f64>,
@@ -43,7 +46,8 @@ pub struct OracleTensor {
     pub place: Place,
     pub t: u64,
     pub param: Column,
-    pub arrays: BTreeMap<StateId, Column>,
+    /// The states, and what is kept beside them.
+    pub arrays: BTreeMap<Array, Column>,
     pub scalars: BTreeMap<StateId, f64>,
     /// Those of the last step that had this tensor, if it was taken.
     pub reports: BTreeMap<ReportId, f64>,
@@ -61,7 +65,13 @@ struct Work {
 
 impl Oracle {
     /// `groups`: the hypers that each group sets.
-    pub fn new(rule: &Rule, math: Math, seed: u64, groups: &[&[(&str, f64)]], tensors: &[(Place, Column)]) -> Oracle {
+    pub fn new(
+        rule: &Rule,
+        (math, stores): (Math, &Stores),
+        seed: u64,
+        groups: &[&[(&str, f64)]],
+        tensors: &[(Place, Column)],
+    ) -> Oracle {
         let hypers = |own: &&[(&str, f64)]| {
             let value = |hyper: updraft::HyperInfo<'_>| match own.iter().find(|(name, _)| *name == hyper.name) {
                 Some((_, x)) => Some(Scalar::F64(*x)),
@@ -85,6 +95,7 @@ impl Oracle {
             program: rule.program().clone(),
             math,
             seed,
+            stores: stores.clone(),
             hypers: groups.iter().map(hypers).collect(),
             model: BTreeMap::new(),
             groups: vec![BTreeMap::new(); groups.len()],
@@ -117,6 +128,9 @@ impl Oracle {
             };
             let touches: Vec<bool> = steps.iter().map(|step| step.insts.iter().any(reads)).collect();
             self.first_values(&mut works, id, &touches);
+        }
+        for (work, step) in works.iter_mut().zip(&steps) {
+            keep_param(step, &mut work.arrays);
         }
         let tensors = works.iter_mut().zip(&steps);
         let tensors = tensors.map(|(work, step)| TensorStep {
@@ -151,7 +165,7 @@ impl Oracle {
         let mut arrays = Arrays::default();
         arrays.0.insert(Array::Param, tensor.param.clone());
         arrays.0.insert(Array::Grad, grad);
-        arrays.0.extend(tensor.arrays.iter().map(|(id, column)| (Array::State(*id), column.clone())));
+        arrays.0.extend(tensor.arrays.clone());
         let scalars = Scalars {
             hypers: self.hypers[tensor.place.group].clone(),
             inputs: self.program.inputs.iter().map(|input| input.default.as_ref().map_or(0.0, number)).collect(),
@@ -161,7 +175,9 @@ impl Oracle {
             key: Key::new(self.seed, &tensor.place.name),
             ..Scalars::default()
         };
-        Work { index, facts: Facts::new(tensor.place.storage, self.math, Vec::new()), arrays, scalars }
+        let facts = Facts::new(tensor.place.storage, self.math, Vec::new());
+        let facts = Facts { grad: tensor.place.grad, stores: self.stores.clone(), ..facts };
+        Work { index, facts, arrays, scalars }
     }
 
     /// The outcomes of the conditions of each tensor, and the first values of the states that they read.
@@ -217,7 +233,9 @@ impl Oracle {
         let mut together: Vec<(usize, Step, Arrays, Scalars)> = Vec::new();
         for (k, work) in works.iter().enumerate().filter(|(k, work)| touches[*k] && is_absent(work)) {
             let step = lower_init(&self.program, id, &work.facts);
-            together.push((k, step, work.arrays.clone(), work.scalars.clone()));
+            let mut arrays = work.arrays.clone();
+            keep_param(&step, &mut arrays);
+            together.push((k, step, arrays, work.scalars.clone()));
         }
         let tensors = together.iter_mut().map(|(k, step, arrays, scalars)| TensorStep {
             step,
@@ -227,7 +245,9 @@ impl Oracle {
         });
         eval_steps(&mut tensors.collect::<Vec<_>>(), &Alone);
         for (k, _, mut arrays, scalars) in together {
-            works[k].arrays.0.extend(arrays.0.remove(&array).map(|column| (array, column)));
+            for array in [array, Array::StateRest(id)] {
+                works[k].arrays.0.extend(arrays.0.remove(&array).map(|column| (array, column)));
+            }
             works[k].scalars.states.extend(scalars.states.get(&id).map(|x| (id, *x)));
         }
     }
@@ -243,8 +263,8 @@ impl Oracle {
         for (array, column) in work.arrays.0 {
             match array {
                 Array::Param => tensor.param = column,
-                Array::State(id) => drop(tensor.arrays.insert(id, column)),
-                _ => {}
+                Array::Grad => {}
+                array => drop(tensor.arrays.insert(array, column)),
             }
         }
         for (id, x) in work.scalars.states {
@@ -253,6 +273,20 @@ impl Oracle {
                 Extent::Group => drop(self.groups[tensor.place.group].insert(id, x)),
                 _ => drop(tensor.scalars.insert(id, x)),
             }
+        }
+    }
+}
+
+/// What is kept of the parameter begins with it.
+fn keep_param(step: &Step, arrays: &mut Arrays) {
+    let p = arrays.0[&Array::Param].clone();
+    for inst in &step.insts {
+        match inst {
+            StepInst::Load(array @ Array::Master) => drop(arrays.0.entry(*array).or_insert(p.clone())),
+            StepInst::Load(array @ Array::ParamRest) => {
+                arrays.0.entry(*array).or_insert(Column::F32(vec![0.0; p.len()]));
+            }
+            _ => {}
         }
     }
 }

@@ -16,7 +16,7 @@ pub(in crate::cli) enum ApplyError {
     NoParameter { path: PathBuf, what: Stacked, tensor: String, params: PathBuf, similar: Option<String> },
     /// A parameter with a gradient is of a type that rules do not compute in.
     ParamDtype { params: PathBuf, tensor: String, dtype: Dtype },
-    /// A gradient or an input is not of its parameter's type.
+    /// A gradient is of a type that does not go with its parameter's, or an input not of its type.
     Dtype { path: PathBuf, what: Stacked, tensor: String, param: Dtype, found: Dtype },
     /// A gradient or an input has neither its parameter's shape nor one more leading axis.
     Shape { path: PathBuf, what: Stacked, tensor: String, param: Vec<usize>, found: Vec<usize> },
@@ -91,7 +91,7 @@ impl fmt::Display for ApplyError {
             }
             ApplyError::ParamDtype { params, tensor, dtype } => write!(
                 f,
-                "`{tensor}` in `{}` is {dtype:?} and has a gradient, but this version steps F32 and F64 only: convert it, or \
+                "`{tensor}` in `{}` is {dtype:?} and has a gradient, but rules step F32, F64, BF16 and F16: convert it, or \
                  leave its gradient out and it is copied",
                 params.display()
             ),

@@ -8,6 +8,7 @@
 //! together after everything has succeeded, so they may replace what was read.
 
 mod error;
+mod floats;
 mod inputs;
 mod params;
 mod reports;
@@ -15,10 +16,12 @@ mod reports;
 pub(super) use error::ApplyError;
 pub(super) use inputs::read_numbers;
 
-use super::{Failure, count, load_rule, load_schedule, note, parse_schedule, parse_set, warn, write_files};
+use super::{
+    Failure, count, load_rule, load_schedule, note, parse_schedule, parse_set, parse_store, warn, write_files,
+};
 use crate::check::program::Extent;
 use crate::diagnostic::did_you_mean;
-use crate::{Engine, Error, HyperValue, Math, Optimizer, Rule};
+use crate::{Engine, Error, HyperValue, Math, Optimizer, Rule, Store};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use inputs::{Input, inputs};
 use params::{Params, open};
@@ -60,6 +63,10 @@ pub(super) struct Args {
     /// Set a hyper; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
+    /// How a state is kept, for instance m=bf16, or the parameters, as p: f32, f64, bf16, f16, bf16-stochastic or
+    /// bf16-kahan; may be repeated. p=f32 keeps master copies of parameters that are bf16 or f16
+    #[arg(long, value_name = "NAME=DTYPE", value_parser = parse_store)]
+    store: Vec<(String, Store)>,
     /// Let a schedule drive a hyper, for instance 'lr=cosine(t_max=1000)'; may be repeated
     #[arg(long, value_name = "HYPER=SCHED", value_parser = parse_schedule)]
     schedule: Vec<(String, String)>,
@@ -129,6 +136,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut builder = rule.optimizer().engine(args.engine).math(args.math).threads(args.threads as usize);
     for (name, value) in &args.set {
         builder = builder.set(name, value.clone())?;
+    }
+    for (name, store) in &args.store {
+        builder = builder.store(name, *store)?;
     }
     let mut schedules = Vec::new();
     for (hyper, text) in &args.schedule {

@@ -2,13 +2,13 @@
 
 use super::Args;
 use super::error::{ApplyError, Stacked};
+use super::floats::{Floats, go_together, sized};
 use super::inputs::{Input, Values};
 use crate::cli::Failure;
-use crate::runtime::{Element, in_order};
+use crate::runtime::in_order;
 use crate::{Error, Optimizer, Tensor};
-use ndarray::{ArrayD, Axis, ShapeError};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::TensorView;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -36,48 +36,27 @@ pub(super) struct Param<'a> {
     trace: Vec<u8>,
 }
 
-/// A parameter in memory, with what comes with it.
-pub(super) enum Stepped {
-    F32(Arrays<f32>),
-    F64(Arrays<f64>),
-}
-
-/// Gradients and inputs have one more leading axis, the step; an input of length 1 is the same in every step.
-pub(super) struct Arrays<T> {
-    param: ArrayD<T>,
-    grad: ArrayD<T>,
-    inputs: Vec<(String, ArrayD<T>)>,
+/// A parameter in memory, with what comes with it. Gradients and inputs have one more leading axis, the step; an input of
+/// length 1 is the same in every step.
+pub(super) struct Stepped {
+    param: Floats,
+    grad: Floats,
+    inputs: Vec<(String, Floats)>,
     /// Inputs per tensor.
     scalars: Vec<(String, Vec<f64>)>,
 }
 
-impl<T> Arrays<T> {
-    fn new(param: ArrayD<T>, grad: ArrayD<T>) -> Arrays<T> {
-        Arrays { param, grad, inputs: Vec::new(), scalars: Vec::new() }
-    }
-}
-
-impl<T: Element> Arrays<T> {
+impl Stepped {
     fn tensor<'t>(&'t mut self, name: &'t str, step: usize) -> Tensor<'t> {
-        let Arrays { param, grad, inputs, scalars } = self;
-        let mut tensor = Tensor::new(name, param, grad.index_axis(Axis(0), step));
+        let Stepped { param, grad, inputs, scalars } = self;
+        let mut tensor = param.tensor(name, grad, step);
         for (input, array) in &*inputs {
-            let step = if array.len_of(Axis(0)) == 1 { 0 } else { step };
-            tensor = tensor.input_array(input, array.index_axis(Axis(0), step));
+            tensor = array.input(tensor, input, step);
         }
         for (input, values) in &*scalars {
             tensor = tensor.input(input, if values.len() == 1 { values[0] } else { values[step] });
         }
         tensor
-    }
-}
-
-impl Stepped {
-    fn scalars(&mut self) -> &mut Vec<(String, Vec<f64>)> {
-        match self {
-            Stepped::F32(arrays) => &mut arrays.scalars,
-            Stepped::F64(arrays) => &mut arrays.scalars,
-        }
     }
 }
 
@@ -142,21 +121,16 @@ impl<'a> Params<'a> {
                         of.array(&param.view, view, stepped)?;
                     } else {
                         let values = of.scalars(view)?;
-                        stepped.scalars().push((input.name.clone(), values));
+                        stepped.scalars.push((input.name.clone(), values));
                     }
                 }
             }
             Values::Always(x) if input.is_per_element() => {
                 for param in &mut self.tensors {
                     let shape = [&[1], param.view.shape()].concat();
-                    match &mut param.stepped {
-                        Some(Stepped::F32(arrays)) => {
-                            arrays.inputs.push((input.name.clone(), ArrayD::from_elem(shape, *x as f32)));
-                        }
-                        Some(Stepped::F64(arrays)) => {
-                            arrays.inputs.push((input.name.clone(), ArrayD::from_elem(shape, *x)));
-                        }
-                        None => {}
+                    if let Some(stepped) = &mut param.stepped {
+                        let array = Floats::filled(*x, shape, &stepped.param);
+                        stepped.inputs.push((input.name.clone(), array));
                     }
                 }
             }
@@ -172,10 +146,9 @@ impl<'a> Params<'a> {
 
     /// What a step takes.
     pub(super) fn at(&mut self, step: usize) -> Vec<Tensor<'_>> {
-        let tensors = self.tensors.iter_mut().filter_map(|Param { name, stepped, .. }| match stepped {
-            None => None,
-            Some(Stepped::F32(arrays)) => Some(arrays.tensor(name, step)),
-            Some(Stepped::F64(arrays)) => Some(arrays.tensor(name, step)),
+        let tensors = self.tensors.iter_mut().filter_map(|Param { name, stepped, .. }| {
+            let stepped = stepped.as_mut()?;
+            Some(stepped.tensor(name, step))
         });
         tensors.collect()
     }
@@ -213,11 +186,8 @@ impl<'a> Params<'a> {
         let mut all = Vec::new();
         for param in &self.tensors {
             let tensor = param.name.as_str();
-            let bytes = match &param.stepped {
-                None => continue,
-                Some(Stepped::F32(arrays)) => optimizer.view(view, tensor, &arrays.param).map(|it| f32_bytes(&it)),
-                Some(Stepped::F64(arrays)) => optimizer.view(view, tensor, &arrays.param).map(|it| f64_bytes(&it)),
-            };
+            let Some(stepped) = &param.stepped else { continue };
+            let bytes = stepped.param.view(optimizer, view, tensor);
             let bytes = bytes.map_err(|error| match error {
                 Error::UnknownTensor { tensor, .. } => {
                     ApplyError::NothingToView { view: view.to_string(), tensor }.into()
@@ -247,18 +217,9 @@ impl Param<'_> {
     fn bytes(&self) -> Cow<'_, [u8]> {
         match &self.stepped {
             None => self.view.data().into(),
-            Some(Stepped::F32(arrays)) => f32_bytes(&arrays.param).into(),
-            Some(Stepped::F64(arrays)) => f64_bytes(&arrays.param).into(),
+            Some(stepped) => stepped.param.bytes().into(),
         }
     }
-}
-
-fn f32_bytes<'x>(values: impl IntoIterator<Item = &'x f32>) -> Vec<u8> {
-    values.into_iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
-fn f64_bytes<'x>(values: impl IntoIterator<Item = &'x f64>) -> Vec<u8> {
-    values.into_iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
 /// A parameter with its gradients in memory, and for how many steps there are gradients.
@@ -269,22 +230,21 @@ fn stepped(
     grad: &TensorView<'_>,
 ) -> Result<(usize, Stepped), ApplyError> {
     let tensor = name.to_string();
-    if !matches!(param.dtype(), Dtype::F32 | Dtype::F64) {
-        return Err(ApplyError::ParamDtype { params: args.params.clone(), tensor, dtype: param.dtype() });
+    let other =
+        || ApplyError::ParamDtype { params: args.params.clone(), tensor: name.to_string(), dtype: param.dtype() };
+    // A shape without elements may still have axes whose product no machine can address.
+    let too_large = || ApplyError::TooLarge { path: args.params.clone(), tensor: tensor.clone() };
+    let found = Floats::read(param.dtype(), param.shape(), param.data());
+    if found.is_none() {
+        return Err(other());
     }
     let steps = steps_of(&args.grads, Stacked::Gradient, name, param, grad)?.unwrap_or(1);
-    // A shape without elements may still have axes whose product no machine can address.
-    let too_large = |_| ApplyError::TooLarge { path: args.params.clone(), tensor: tensor.clone() };
     let stacked = [&[steps], param.shape()].concat();
-    let stepped = match param.dtype() {
-        Dtype::F64 => {
-            let (param, grad) = (f64s(param.shape(), param.data()), f64s(&stacked, grad.data()));
-            Stepped::F64(Arrays::new(param.map_err(too_large)?, grad.map_err(too_large)?))
-        }
-        _ => {
-            let (param, grad) = (f32s(param.shape(), param.data()), f32s(&stacked, grad.data()));
-            Stepped::F32(Arrays::new(param.map_err(too_large)?, grad.map_err(too_large)?))
-        }
+    let stepped = Stepped {
+        param: sized(found, other(), too_large)?,
+        grad: sized(Floats::read(grad.dtype(), &stacked, grad.data()), other(), too_large)?,
+        inputs: Vec::new(),
+        scalars: Vec::new(),
     };
     Ok((steps, stepped))
 }
@@ -298,7 +258,11 @@ fn steps_of(
     found: &TensorView<'_>,
 ) -> Result<Option<usize>, ApplyError> {
     let (path, tensor) = (path.to_path_buf(), name.to_string());
-    if found.dtype() != param.dtype() {
+    let fits = match what {
+        Stacked::Gradient => go_together(param.dtype(), found.dtype()),
+        Stacked::Input(_) => found.dtype() == param.dtype(),
+    };
+    if !fits || Floats::read(found.dtype(), &[0], &[]).is_none() {
         return Err(ApplyError::Dtype { path, what, tensor, param: param.dtype(), found: found.dtype() });
     }
     match found.shape() {
@@ -340,23 +304,15 @@ impl InputOf<'_> {
         steps.map_or(Ok(()), |steps| self.fits(steps))?;
         let too_large = |_| ApplyError::TooLarge { path: self.path.to_path_buf(), tensor: self.tensor.to_string() };
         let shape = [&[steps.unwrap_or(1)], param.shape()].concat();
-        match stepped {
-            Stepped::F32(arrays) => arrays.inputs.push((name, f32s(&shape, view.data()).map_err(too_large)?)),
-            Stepped::F64(arrays) => arrays.inputs.push((name, f64s(&shape, view.data()).map_err(too_large)?)),
+        if let Some(array) = Floats::read(view.dtype(), &shape, view.data()) {
+            stepped.inputs.push((name, array.map_err(too_large)?));
         }
         Ok(())
     }
 
     fn scalars(&self, view: &TensorView<'_>) -> Result<Vec<f64>, ApplyError> {
-        let values: Option<Vec<f64>> = match view.dtype() {
-            Dtype::F32 => f32s(&[view.shape().iter().product()], view.data())
-                .ok()
-                .map(|values| values.iter().map(|x| f64::from(*x)).collect()),
-            Dtype::F64 => {
-                f64s(&[view.shape().iter().product()], view.data()).ok().map(|values| values.into_iter().collect())
-            }
-            _ => None,
-        };
+        let values = Floats::read(view.dtype(), &[view.shape().iter().product()], view.data());
+        let values = values.and_then(Result::ok).map(|values| values.values());
         match (values, view.shape()) {
             (Some(values), []) => Ok(values),
             (Some(values), [steps]) => self.fits(*steps).map(|()| values),
@@ -368,17 +324,4 @@ impl InputOf<'_> {
             }),
         }
     }
-}
-
-fn f32s(shape: &[usize], bytes: &[u8]) -> Result<ArrayD<f32>, ShapeError> {
-    array(shape, bytes, f32::from_le_bytes)
-}
-
-fn f64s(shape: &[usize], bytes: &[u8]) -> Result<ArrayD<f64>, ShapeError> {
-    array(shape, bytes, f64::from_le_bytes)
-}
-
-fn array<const N: usize, T>(shape: &[usize], bytes: &[u8], read: fn([u8; N]) -> T) -> Result<ArrayD<T>, ShapeError> {
-    let (whole, _) = bytes.as_chunks::<N>();
-    ArrayD::from_shape_vec(shape, whole.iter().map(|bytes| read(*bytes)).collect())
 }

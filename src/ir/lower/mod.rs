@@ -8,6 +8,7 @@
 
 mod expression;
 mod product;
+mod store;
 mod value;
 
 use super::op::{Binary, Compare, Const, Op, Storage, Type, Unary, Value};
@@ -20,12 +21,12 @@ use crate::check::program::{
 };
 use crate::check::statement_text;
 use crate::source::Span;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Lowers the step of a program for given facts.
 pub fn lower(program: &Arc<Program>, facts: &Facts) -> Step {
-    let mut lowering = Lowering::new(program, facts.storage, facts.math, Some(&facts.outcomes));
+    let mut lowering = Lowering::of(program, facts);
     lowering.wanted = &facts.reports;
     lowering.host_before(facts.host);
     lowering.statements(&program.body);
@@ -36,20 +37,19 @@ pub fn lower(program: &Arc<Program>, facts: &Facts) -> Step {
 
 /// Lowers the first value of a state to a step that stores only that state.
 pub fn lower_init(program: &Arc<Program>, state: StateId, facts: &Facts) -> Step {
-    let mut lowering = Lowering::new(program, facts.storage, facts.math, Some(&facts.outcomes));
+    let mut lowering = Lowering::of(program, facts);
     let value = lowering.expression(program.states[state.index()].init);
-    let target = if program.states[state.index()].extent.is_scalar() {
-        Target::Scalar(state)
+    if program.states[state.index()].extent.is_scalar() {
+        lowering.store(Target::Scalar(state), value);
     } else {
-        Target::Array(Array::State(state))
-    };
-    lowering.store(target, value);
+        lowering.store_first(state, value);
+    }
     lowering.finish_step(program, facts)
 }
 
 /// Lowers a view to a step that stores only [`Array::View`]. Its `t` is the steps that the tensor has taken.
 pub fn lower_view(program: &Arc<Program>, view: ViewId, facts: &Facts) -> Step {
-    let mut lowering = Lowering::new(program, facts.storage, facts.math, Some(&facts.outcomes));
+    let mut lowering = Lowering::of(program, facts);
     let value = lowering.expression(program.views[view.index()].value);
     lowering.store(Target::Array(Array::View), value);
     lowering.finish_step(program, facts)
@@ -91,6 +91,12 @@ struct Lowering<'a> {
     /// `None`: only scalar code is wanted, and every condition is computed.
     outcomes: Option<&'a [Outcome]>,
     storage: Storage,
+    /// Where arrays are loaded and stored.
+    facts: Option<&'a Facts>,
+    /// The parameter and the states that are assigned after the statement being lowered.
+    later: BTreeSet<Var>,
+    /// What is kept of values that have been stored with compensation.
+    compensated: HashMap<Value, (Value, Value)>,
     math: Math,
     insts: Vec<StepInst>,
     values: Vec<(Extent, Type)>,
@@ -117,6 +123,9 @@ impl<'a> Lowering<'a> {
             program,
             outcomes,
             storage,
+            facts: None,
+            later: BTreeSet::new(),
+            compensated: HashMap::new(),
             math,
             insts: Vec::new(),
             values: Vec::new(),
@@ -130,6 +139,11 @@ impl<'a> Lowering<'a> {
             reports: Vec::new(),
             needs_axes: None,
         }
+    }
+
+    fn of(program: &'a Program, facts: &'a Facts) -> Lowering<'a> {
+        let lowering = Lowering::new(program, facts.storage, facts.math, Some(&facts.outcomes));
+        Lowering { facts: Some(facts), ..lowering }
     }
 
     fn finish_step(self, program: &Arc<Program>, facts: &Facts) -> Step {
@@ -146,14 +160,22 @@ impl<'a> Lowering<'a> {
     // Statements.
 
     fn statements(&mut self, stmts: &[Stmt]) {
-        for stmt in stmts {
-            match &stmt.kind {
-                StmtKind::Let(local, value) => self.assign(stmt, Var::Local(*local), *value),
-                StmtKind::Assign(var, value) => self.assign(stmt, *var, *value),
-                StmtKind::If(kind, then, otherwise) => self.branch(*kind, then, otherwise),
-                StmtKind::Skip(cond) => self.skip_if(stmt, *cond),
-                StmtKind::Report(id, value) => self.report(stmt, *id, *value),
-            }
+        let after = self.assigned_after(stmts);
+        for (stmt, after) in stmts.iter().zip(after) {
+            let outer = std::mem::replace(&mut self.later, after);
+            self.statement(stmt);
+            self.round_after(stmt);
+            self.later = outer;
+        }
+    }
+
+    fn statement(&mut self, stmt: &Stmt) {
+        match &stmt.kind {
+            StmtKind::Let(local, value) => self.assign(stmt, Var::Local(*local), *value),
+            StmtKind::Assign(var, value) => self.assign(stmt, *var, *value),
+            StmtKind::If(kind, then, otherwise) => self.branch(*kind, then, otherwise),
+            StmtKind::Skip(cond) => self.skip_if(stmt, *cond),
+            StmtKind::Report(id, value) => self.report(stmt, *id, *value),
         }
     }
 
@@ -276,16 +298,14 @@ impl<'a> Lowering<'a> {
         let assigned: Vec<(Var, Value)> = self.now.iter().map(|(var, value)| (*var, *value)).collect();
         self.statements.push((self.insts.len(), "after the step".to_string()));
         for (var, value) in assigned {
-            let target = match var {
-                Var::Param => Target::Array(Array::Param),
-                Var::State(id) if self.program.var_extent(var).is_scalar() => Target::Scalar(id),
-                Var::State(id) => Target::Array(Array::State(id)),
-                // Assigning to `g` changes the local value only.
-                Var::Grad | Var::Local(_) | Var::Value => continue,
-            };
+            // Assigning to `g` changes the local value only.
+            let is_kept = matches!(var, Var::Param | Var::State(_));
             // What a variable was before the step need not be stored again.
-            if value != self.before(var) {
-                self.store(target, value);
+            if is_kept && value != self.before(var) {
+                match var {
+                    Var::State(id) if self.program.var_extent(var).is_scalar() => self.store(Target::Scalar(id), value),
+                    _ => self.store_kept(var, value),
+                }
             }
         }
         if let Some(skip) = self.skip.filter(|skip| self.known(*skip) != Some(false)) {

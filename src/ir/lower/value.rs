@@ -132,10 +132,9 @@ impl Lowering<'_> {
     /// What a variable is before the step.
     pub(super) fn before(&mut self, var: Var) -> Value {
         match var {
-            Var::Param => self.load(Array::Param),
             Var::Grad => self.load(Array::Grad),
             Var::State(id) if self.program.var_extent(var).is_scalar() => self.source(Source::State(id)),
-            Var::State(id) => self.load(Array::State(id)),
+            Var::Param | Var::State(_) => self.load_kept(var),
             // check has seen to it that a local is assigned before it is read.
             Var::Local(_) | Var::Value => self.constant(f64::NAN),
         }
@@ -202,7 +201,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn op_type(&self, op: Op) -> Type {
+    pub(super) fn op_type(&self, op: Op) -> Type {
         let of = |v: Value| self.values[v.index()].1;
         match op {
             Op::Const(c) => c.ty(),
