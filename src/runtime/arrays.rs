@@ -88,6 +88,19 @@ pub(super) fn with_arrays<T: Erase, R>(
     f: impl FnOnce(&mut HostArrays<'_, T>) -> R,
 ) -> R {
     let Elements { param, grad, inputs, copy, .. } = elements;
+    if inputs.is_empty() && copy.is_none() && param.is_row_major() && grad.is_row_major() {
+        // Nearly every tensor.
+        let grad = match grad {
+            GradElements::Slice(slice) => T::buffer(slice),
+            GradElements::View(view) => T::buffer(view.as_slice().unwrap_or(&[])),
+            GradElements::ViewMut(view) => T::buffer_mut(view.as_slice_mut().unwrap_or(&mut [])),
+        };
+        let param = match param {
+            ParamElements::Slice(slice) => slice,
+            ParamElements::View(view) => view.as_slice_mut().unwrap_or(&mut []),
+        };
+        return f(&mut HostArrays { param, grad, inputs: SmallVec::new(), copy: None });
+    }
     let mut free = || room.pop().unwrap_or_default();
     let mut param = match param {
         ParamElements::Slice(slice) => Written::Slice(slice),

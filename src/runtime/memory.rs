@@ -168,7 +168,7 @@ impl<'a> DisjointTensor<'_, 'a> {
             }
             data => T::grad_view(data)?,
         };
-        Some(Elements { param, grad, inputs: arrays, copy: copy.as_mut(), given })
+        Some(Elements { param, grad, inputs: arrays, copy: copy.as_deref_mut(), given })
     }
 }
 

@@ -1,11 +1,11 @@
 //! The plans that an optimizer has compiled.
 
-use crate::check::program::{Program, ReportId};
+use crate::check::program::{Extent, Program, ReportId};
 use crate::ir::region::Region;
 pub(crate) use crate::ir::region::outcomes;
 use crate::ir::step::{Array, Source};
 use crate::ir::{Args, Facts, Kernel, Math, Value, eval_kernel, lower};
-use crate::plan::{Part, Plan, StreamOf, Whole, plan};
+use crate::plan::{Part, Plan, StreamOf, Sweep, Whole, plan};
 use std::sync::Arc;
 
 /// What runs the kernels. All give the same bits.
@@ -49,6 +49,10 @@ pub(super) struct Compiled {
     pub(super) has_tensor_level: bool,
     /// Every array that it touches, and whether it reads what the array is before the step.
     pub(super) arrays: Vec<(Array, bool)>,
+    /// By part: see [`Compiled::plain`].
+    plain: Vec<Option<Vec<Array>>>,
+    /// Whether it asks anything of a tensor but its elements and states.
+    pub(super) asks: bool,
     /// Whether each temporary array outlives a phase.
     pub(super) kept: Vec<bool>,
     /// Whether anything is folded.
@@ -120,7 +124,16 @@ impl Compiled {
             .parts
             .iter()
             .any(|part| !part.folds.is_empty() || part.sweep.as_ref().is_some_and(|sweep| !sweep.folds.is_empty()));
-        Compiled { id, plan, runners, sources, has_tensor_level, arrays, kept, folds }
+        let plain = plan.parts.iter().map(|part| plain(part.sweep.as_ref()?)).collect();
+        let is_given = |(array, _): &(Array, bool)| matches!(array, Array::Input(_) | Array::Copy);
+        let asks = plan.needs_axes.is_some() || has_tensor_level || folds || arrays.iter().any(is_given);
+        Compiled { id, plan, runners, sources, has_tensor_level, arrays, plain, asks, kept, folds }
+    }
+
+    /// What each stream of a part's sweep is, if all are arrays of the host and of the state, nothing is folded, and the
+    /// states ascend.
+    pub(super) fn plain(&self, part: usize) -> Option<&[Array]> {
+        self.plain[part].as_deref()
     }
 
     /// Runs the kernel of a part.
@@ -128,6 +141,20 @@ impl Compiled {
         let (Some(Some(runner)), Some(sweep)) = (self.runners.get(part), &self.plan.parts[part].sweep) else { return };
         runner.run(&sweep.kernel, args);
     }
+}
+
+/// See [`Compiled::plain`].
+fn plain(sweep: &Sweep) -> Option<Vec<Array>> {
+    if !sweep.folds.is_empty() || sweep.over != Extent::Element {
+        return None;
+    }
+    let array = |stream: &StreamOf| match stream {
+        StreamOf::Array(array) if *array != Array::View => Some(*array),
+        _ => None,
+    };
+    let streams = sweep.streams.iter().map(array).collect::<Option<Vec<Array>>>()?;
+    let is_state = |array: &&Array| matches!(array, Array::State(_));
+    streams.iter().filter(is_state).is_sorted().then_some(streams)
 }
 
 /// What runs a kernel.

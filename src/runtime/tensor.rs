@@ -33,12 +33,13 @@ pub struct Tensor<'a> {
     pub(super) key: Key<'a>,
     pub(super) param: ParamData<'a>,
     pub(super) grad: GradData<'a>,
-    pub(super) inputs: SmallVec<[(&'a str, f64); 2]>,
+    // What few tensors have is kept elsewhere: thousands of tensors that are small fit into the cache then.
+    pub(super) inputs: Vec<(&'a str, f64)>,
     /// Inputs per element.
-    pub(super) arrays: SmallVec<[(&'a str, GradData<'a>); 1]>,
+    pub(super) arrays: Vec<(&'a str, GradData<'a>)>,
     /// Where the parameter is written to as well.
-    pub(super) copy: Option<ParamData<'a>>,
-    pub(super) shard: Option<Shard>,
+    pub(super) copy: Option<Box<ParamData<'a>>>,
+    pub(super) shard: Option<Box<Shard>>,
 }
 
 /// The run of a larger tensor's elements that this one is.
@@ -121,7 +122,7 @@ impl<'a> Tensor<'a> {
     }
 
     pub(super) fn from_data(key: Key<'a>, param: ParamData<'a>, grad: GradData<'a>) -> Tensor<'a> {
-        Tensor { key, param, grad, inputs: SmallVec::new(), arrays: SmallVec::new(), copy: None, shard: None }
+        Tensor { key, param, grad, inputs: Vec::new(), arrays: Vec::new(), copy: None, shard: None }
     }
 
     /// Like [`new`](Self::new), with a gradient that is 0 everywhere after the step: in the same pass over memory, if the
@@ -168,7 +169,7 @@ impl<'a> Tensor<'a> {
     /// Gives the array of the parameter's shape that the new parameter is written to as well, of the type that
     /// [`copy_as`](super::OptimizerBuilder::copy_as) says.
     pub fn copy_to<T: Element>(mut self, copy: impl Into<Param<'a, T>>) -> Tensor<'a> {
-        self.copy = Some(T::param(copy.into().0));
+        self.copy = Some(Box::new(T::param(copy.into().0)));
         self
     }
 
@@ -187,7 +188,7 @@ impl<'a> Tensor<'a> {
     /// # Ok::<(), updraft::Error>(())
     /// ```
     pub fn shard(mut self, shape: &[usize], first: usize) -> Tensor<'a> {
-        self.shard = Some(Shard { shape: SmallVec::from_slice(shape), first });
+        self.shard = Some(Box::new(Shard { shape: SmallVec::from_slice(shape), first }));
         self
     }
 
@@ -212,6 +213,25 @@ pub(super) enum GradElements<'t, 'a, T> {
     Slice(&'t [T]),
     View(&'t ArrayViewD<'a, T>),
     ViewMut(&'t mut ArrayViewMutD<'a, T>),
+}
+
+impl<T> ParamElements<'_, '_, T> {
+    pub(super) fn is_row_major(&self) -> bool {
+        match self {
+            ParamElements::Slice(_) => true,
+            ParamElements::View(view) => view.is_standard_layout(),
+        }
+    }
+}
+
+impl<T> GradElements<'_, '_, T> {
+    pub(super) fn is_row_major(&self) -> bool {
+        match self {
+            GradElements::Slice(_) => true,
+            GradElements::View(view) => view.is_standard_layout(),
+            GradElements::ViewMut(view) => view.is_standard_layout(),
+        }
+    }
 }
 
 impl ParamData<'_> {
