@@ -54,7 +54,7 @@
 )]
 //!
 //! There is no global state, and **unsafe code in two files only**: `codegen/code.rs` (executable memory and its entry)
-//! and `runtime/memory.rs` (tensors from raw pointers).
+//! and `runtime/memory.rs` (tensors from raw pointers, and the floating-point mode).
 //!
 //! # What values are
 //!
@@ -125,6 +125,8 @@
 //!    false, `!=` is true; `sign(x)` is 1, -1, else x; `round` ties to even; `clamp(x, low, high)` is `min(max(x, low),
 //!    high)`; `rsqrt(x)` is `1/sqrt(x)`; `fma` is one rounding in both modes.
 //! 10. **Memory.** A step never reads or writes outside of the slices that it is given, whatever the rule says.
+//! 11. **Denormals** are numbers like all others, unless a host asks for [`Denormals::Flush`]: then machine code takes them
+//!     for zeros, in any width and on any number of threads alike, and the evaluator does not.
 
 #[cfg(feature = "cli")]
 mod bench;
@@ -154,8 +156,8 @@ pub use diagnostic::{Code, CompileError, Diagnostic, Severity};
 pub use emit::{EmitOptions, Stage, emit};
 pub use ir::{Facts, Math, Outcome, Storage, Store, Stores};
 pub use runtime::{
-    Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule, SHIPPED,
-    SHIPPED_FRAGMENTS, Selector, StateValues, Tensor, TensorId,
+    Denormals, Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule,
+    SHIPPED, SHIPPED_FRAGMENTS, Selector, StateValues, Tensor, TensorId,
 };
 pub use schedule::{Advance, SHIPPED_SCHEDULES, Schedule, ScheduleRun};
 pub use source::{SourceFile, Span};

@@ -183,6 +183,7 @@ fn what_does_not_exist_is_a_usage_error() {
         "--dtype=f31",
         "--codegen=llvm",
         "--math=exact",
+        "--denormals=zero",
         "--seconds=0",
         "--set=lr",
     ] {
@@ -1357,7 +1358,18 @@ fn bench_measures_every_combination() {
     let folder = Folder::new("bench-cases");
     folder.write("own.opt", "optimizer own\nhyper lr = 0.1\ninput scale per tensor\n\np -= lr * scale * g\n");
     let options = ["--elements", "7,1Ki", "--tensors", "3", "--threads", "1,2", "--dtype", "f32,f64"];
-    let more = ["--math", "strict,fast", "--codegen", "cranelift", "--set", "lr=0.5", "--seconds", "0.001"];
+    let more = [
+        "--math",
+        "strict,fast",
+        "--codegen",
+        "cranelift",
+        "--denormals",
+        "flush",
+        "--set",
+        "lr=0.5",
+        "--seconds",
+        "0.001",
+    ];
     let command = [&["bench", "own.opt", "sgd"][..], &options, &more].concat();
     let out = folder.ok(&[&command[..], &["--json"]].concat());
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

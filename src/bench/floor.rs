@@ -161,6 +161,8 @@ fn touched(storage: Storage, len: usize) -> State {
     match array.buffer() {
         Some(Buffer::F32Mut(x)) => x.fill(1.0),
         Some(Buffer::F64Mut(x)) => x.fill(1.0),
+        Some(Buffer::Bf16Mut(x)) => x.fill(half::bf16::ONE),
+        Some(Buffer::F16Mut(x)) => x.fill(half::f16::ONE),
         _ => {}
     }
     array

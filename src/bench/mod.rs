@@ -89,8 +89,8 @@ pub(crate) fn measure(builder: OptimizerBuilder, case: &Case, time: Duration) ->
     let mut optimizer = builder.math(case.math).codegen(case.codegen).threads(case.threads).build()?;
     match case.storage {
         Storage::F32 => measure_of::<f32>(&mut optimizer, case, time),
-        // Until parameters are of these types, nothing asks for them.
-        Storage::Bf16 | Storage::F16 => measure_of::<f32>(&mut optimizer, case, time),
+        Storage::Bf16 => measure_of::<half::bf16>(&mut optimizer, case, time),
+        Storage::F16 => measure_of::<half::f16>(&mut optimizer, case, time),
         Storage::F64 => measure_of::<f64>(&mut optimizer, case, time),
     }
 }
@@ -110,6 +110,18 @@ impl Value for f32 {
 impl Value for f64 {
     fn of(x: f64) -> f64 {
         x
+    }
+}
+
+impl Value for half::bf16 {
+    fn of(x: f64) -> half::bf16 {
+        half::bf16::from_f64(x)
+    }
+}
+
+impl Value for half::f16 {
+    fn of(x: f64) -> half::f16 {
+        half::f16::from_f64(x)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Failure, check_settings, color, load_rule, parse_set, print, warn, w
 use crate::bench::{Case, Figures, measure};
 use crate::codegen::Codegen;
 use crate::diagnostic::Color;
-use crate::{Error, HyperValue, Math, Rule, Storage};
+use crate::{Denormals, Error, HyperValue, Math, Rule, Storage};
 use clap::builder::TypedValueParser;
 use std::io;
 use std::path::PathBuf;
@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// Compute what is written (strict), or regroup scalar factors and contract to fma (fast)
     #[arg(long, value_name = "MATH,..", default_value = "fast", value_delimiter = ',', value_parser = maths())]
     math: Vec<Math>,
+    /// What kernels do with denormal numbers: compute with them, or take them for zeros
+    #[arg(long, value_name = "WHAT", default_value = "keep", value_parser = denormals())]
+    denormals: Denormals,
     /// Set a hyper of every rule that has it; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
@@ -90,7 +93,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     for rule in &rules {
         for case in &cases {
             let builder = with_settings(rule, &args.set).map_err(|error| of_rule(rule, error))?;
-            let figures = measure(builder, case, args.seconds).map_err(|error| of_rule(rule, error))?;
+            let figures =
+                measure(builder.denormals(args.denormals), case, args.seconds).map_err(|error| of_rule(rule, error))?;
             if let Some(warning) = figures.warning.as_deref().filter(|_| !warned) {
                 warn(warning);
                 warned = true;
@@ -230,6 +234,10 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 fn codegens() -> impl TypedValueParser<Value = Codegen> {
     named(&Codegen::ALL, Codegen::name)
+}
+
+fn denormals() -> impl TypedValueParser<Value = Denormals> {
+    named(&Denormals::ALL, Denormals::name)
 }
 
 #[cfg(test)]

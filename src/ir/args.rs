@@ -205,11 +205,26 @@ impl<'a> Args<'a> {
         buffers: impl IntoIterator<Item = Buffer<'a>>,
         uniforms: Uniforms<'a>,
     ) -> Result<Args<'a>, ArgsError> {
-        let buffers: SmallVec<[Buffer<'a>; 12]> = buffers.into_iter().collect();
-        let len = buffers.first().map_or(0, Buffer::len);
-        let args = Args { buffers, uniforms, len };
+        let mut args = Args::unchecked(uniforms);
+        args.fill(buffers);
         args.check_kernel(kernel)?;
         Ok(args)
+    }
+
+    /// Arguments that have yet to be [filled](Args::fill), for an engine that will hold them to a kernel, as every engine
+    /// does. (The two are apart so that large arguments stay where they are made.)
+    #[inline]
+    pub(crate) fn unchecked(uniforms: Uniforms<'a>) -> Args<'a> {
+        Args { buffers: SmallVec::new(), uniforms, len: 0 }
+    }
+
+    /// Adds the slices.
+    #[inline]
+    pub(crate) fn fill(&mut self, buffers: impl IntoIterator<Item = Buffer<'a>>) {
+        for buffer in buffers {
+            self.buffers.push(buffer);
+        }
+        self.len = self.buffers.first().map_or(0, Buffer::len);
     }
 
     /// The number of elements of every slice.

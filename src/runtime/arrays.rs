@@ -119,6 +119,11 @@ pub(super) fn with_arrays<R>(
     f: impl FnOnce(&mut HostArrays<'_>) -> R,
 ) -> R {
     let TensorElements { param, grad, inputs, copy, .. } = elements;
+    if inputs.is_empty() && copy.is_none() && param.is_row_major() && grad.is_row_major() {
+        // Nearly every tensor.
+        let (param, grad) = (param.buffer(), grad.buffer());
+        return f(&mut HostArrays { param, grad, inputs: SmallVec::new(), copy: None });
+    }
     let mut param = AnyRows::new(param, copies);
     let mut grad = AnyRows::new(grad, copies);
     let mut arrays: SmallVec<[(InputId, AnyRows<'_, '_>); 1]> = SmallVec::new();

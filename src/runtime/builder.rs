@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::hyper::{self, HyperValue, Hypers};
 use super::optimizer::Optimizer;
-use super::plans::{Engine, Plans};
+use super::plans::{Denormals, Engine, Plans};
 use super::rule::Rule;
 use super::scopes::Group;
 use super::sources::HostOptions;
@@ -22,6 +22,7 @@ pub struct OptimizerBuilder {
     groups: Vec<(String, Selector, Hypers, Vec<Driver>)>,
     math: Math,
     engine: Engine,
+    denormals: Denormals,
     host: HostOptions,
     threads: usize,
     exchange: Option<Arc<dyn Exchange>>,
@@ -162,6 +163,7 @@ impl OptimizerBuilder {
             groups: Vec::new(),
             math: Math::default(),
             engine: Engine::default(),
+            denormals: Denormals::default(),
             host: HostOptions::default(),
             threads: 1,
             exchange: None,
@@ -257,6 +259,23 @@ impl OptimizerBuilder {
     /// Sets what runs the kernels; [`Engine::Jit`] unless said. All engines give the same bits.
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// Sets what kernels do with denormal numbers; [`Denormals::Keep`] unless said.
+    ///
+    /// ```
+    /// use updraft::{Denormals, Rule, Tensor};
+    /// let rule = Rule::shipped("sgd")?;
+    /// let (kept, flushed) = (rule.optimizer().set("lr", 1.0)?, rule.optimizer().set("lr", 1.0)?);
+    /// let (mut a, mut b) = ([1e-40f32], [1e-40f32]);
+    /// kept.build()?.step(&mut [Tensor::new("w", &mut a, &[0.0])])?;
+    /// flushed.denormals(Denormals::Flush).build()?.step(&mut [Tensor::new("w", &mut b, &[0.0])])?;
+    /// assert_eq!((a, b), ([1e-40], [0.0]));
+    /// # Ok::<(), updraft::Error>(())
+    /// ```
+    pub fn denormals(mut self, denormals: Denormals) -> Self {
+        self.denormals = denormals;
         self
     }
 
@@ -494,7 +513,7 @@ impl OptimizerBuilder {
             group.hypers.check(&self.rule, &group.name)?;
         }
         #[cfg_attr(not(feature = "jit"), expect(unused_mut, reason = "there is no code to choose"))]
-        let mut plans = Plans::new(self.math, self.engine);
+        let mut plans = Plans::new(self.math, self.engine, self.denormals);
         #[cfg(feature = "jit")]
         {
             (plans.lanes, plans.codegen) = (self.lanes, self.codegen);

@@ -342,7 +342,7 @@ impl Optimizer {
     fn same_shard(&self, name: &str, shard: &LoadedShard) -> Result<(), String> {
         let Some(index) = self.by_name.get(name) else { return Ok(()) };
         let slot = &self.tensors[*index as usize];
-        if slot.shape != shard.shape || (slot.geometry.first, slot.geometry.len) != (shard.first, shard.len) {
+        if *slot.shape != *shard.shape || (slot.geometry.first, slot.geometry.len) != (shard.first, shard.len) {
             return Err(format!("`{name}` was another part of its tensor when the file was written"));
         }
         Ok(())

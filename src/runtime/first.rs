@@ -6,6 +6,7 @@ use super::arrays::param_column;
 use super::hyper::Hypers;
 use super::memory::{Disjoint, DisjointTensor};
 use super::optimizer::Optimizer;
+use super::plans::Compiled;
 use super::scopes::Slot;
 use super::sources::scalars_of;
 use super::state::State;
@@ -66,7 +67,11 @@ impl Optimizer {
         let mut together: Vec<(StateId, usize)> = Vec::new();
         for k in 0..self.scratch.slots.len() {
             let index = self.scratch.slots[k];
-            let plan = self.scratch.prepared[self.scratch.work[k] as usize].plan.clone();
+            let plan = &self.scratch.prepared[self.scratch.work[k] as usize].plan;
+            if !self.lacks(k, plan) {
+                continue;
+            }
+            let plan = plan.clone();
             for (array, reads) in &plan.arrays {
                 match *array {
                     Array::State(id) if !self.tensors[index as usize].own.states[id.index()].is_absent() => {}
@@ -121,6 +126,19 @@ impl Optimizer {
             }
             self.evaluate(tensors_of[0].0, inits);
         }
+    }
+
+    /// Whether a tensor's step is the first to touch anything.
+    fn lacks(&self, k: usize, plan: &Compiled) -> bool {
+        let index = self.scratch.slots[k];
+        let own = &self.tensors[index as usize].own;
+        let lacks_array = |(array, _): &(Array, bool)| match array {
+            Array::State(id) => own.states[id.index()].is_absent(),
+            Array::Average | Array::Master | Array::ParamRest | Array::StateRest(_) => self.is_missing(index, *array),
+            _ => false,
+        };
+        let lacks_scalar = |source: &Source| matches!(source, Source::State(id) if self.is_absent(k, *id));
+        plan.arrays.iter().any(lacks_array) || plan.sources.iter().any(lacks_scalar)
     }
 
     /// Gives the states that conditions read their first values, if these reduce the parameters: of all tensors of the

@@ -50,6 +50,11 @@ impl Geometry {
         }
     }
 
+    /// Whether all elements are here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.len == self.total(Extent::Element)
+    }
+
     /// How many values of an extent the whole tensor has.
     pub(super) fn total(&self, extent: Extent) -> usize {
         match extent {

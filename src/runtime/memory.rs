@@ -1,9 +1,12 @@
-//! Tensors from raw memory: what hosts that hold pointers use.
+//! Tensors from raw memory, which is what hosts that hold pointers use, and the floating-point mode of a thread.
 //!
 //! This is one of the two files of the crate with unsafe code. A raw tensor is a promise of the host's: memory of a given
 //! length and type, alive while the tensor is used. That two of them overlap cannot be ruled out by types, so [`disjoint`]
 //! compares the ranges of all buffers of a step; only through the [`Disjoint`] that it gives is raw memory ever seen as a
 //! slice. A raw tensor stays raw, so that a later call with other tensors compares it again.
+//!
+//! The mode is changed for as long as machine code of a kernel runs, and for nothing else: the compiler of Rust takes it to
+//! be what it is by default.
 #![allow(unsafe_code)]
 
 use super::error::Error;
@@ -252,6 +255,91 @@ fn raw_range(data: *const u8, storage: Storage, shape: &[usize]) -> Result<Range
     Ok(start..start + bytes)
 }
 
+/// While this is alive, this thread takes denormal numbers for zeros and gives zeros for them.
+#[cfg(feature = "jit")]
+pub(super) struct FlushDenormals {
+    /// The mode before.
+    before: mode::Mode,
+}
+
+#[cfg(feature = "jit")]
+impl FlushDenormals {
+    pub(super) fn enter() -> FlushDenormals {
+        let before = mode::get();
+        mode::set(before | mode::FLUSH);
+        FlushDenormals { before }
+    }
+}
+
+#[cfg(feature = "jit")]
+impl Drop for FlushDenormals {
+    fn drop(&mut self) {
+        mode::set(self.before);
+    }
+}
+
+/// The register that holds the mode.
+#[cfg(all(feature = "jit", target_arch = "x86_64"))]
+mod mode {
+    use std::arch::asm;
+
+    pub(super) type Mode = u32;
+
+    /// Results that are denormal become zeros (bit 15), operands that are count as zeros (bit 6).
+    pub(super) const FLUSH: Mode = 1 << 15 | 1 << 6;
+
+    pub(super) fn get() -> Mode {
+        let mut mode: Mode = 0;
+        // SAFETY: it writes the four bytes of `mode`, and changes no register. Every x86-64 has it.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut mode, options(nostack, preserves_flags)) };
+        mode
+    }
+
+    pub(super) fn set(mode: Mode) {
+        // SAFETY: it reads the four bytes of `mode`, which `get` gave, or differs from that in the two bits of `FLUSH`: no bit
+        // is set that a processor does not have, and no exception becomes unmasked. That Rust's own arithmetic never sees
+        // these bits is up to the callers, who hold a `FlushDenormals` around machine code of a kernel alone.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const mode, options(nostack, preserves_flags)) };
+    }
+}
+
+/// The register that holds the mode.
+#[cfg(all(feature = "jit", target_arch = "aarch64"))]
+mod mode {
+    use std::arch::asm;
+
+    pub(super) type Mode = u64;
+
+    /// Denormal operands count as zeros, and results that are denormal become zeros.
+    pub(super) const FLUSH: Mode = 1 << 24;
+
+    pub(super) fn get() -> Mode {
+        let mode: Mode;
+        // SAFETY: it reads a register that programs may read.
+        unsafe { asm!("mrs {}, fpcr", out(reg) mode, options(nomem, nostack, preserves_flags)) };
+        mode
+    }
+
+    pub(super) fn set(mode: Mode) {
+        // SAFETY: the register is one that programs may write, and `mode` is what `get` gave, or differs from that in the bit
+        // of `FLUSH`. That Rust's own arithmetic never sees it is up to the callers, as above.
+        unsafe { asm!("msr fpcr, {}", in(reg) mode, options(nostack, preserves_flags)) };
+    }
+}
+
+/// Where no machine code runs there is no mode to change.
+#[cfg(all(feature = "jit", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod mode {
+    pub(super) type Mode = u32;
+    pub(super) const FLUSH: Mode = 0;
+
+    pub(super) fn get() -> Mode {
+        0
+    }
+
+    pub(super) fn set(_: Mode) {}
+}
+
 impl ParamData<'_> {
     /// Whether it was made from a pointer.
     fn is_raw(&self) -> bool {
@@ -408,6 +496,27 @@ mod tests {
             is_raw: *is_raw,
         };
         overlap(&mut spans.iter().map(span).collect::<Vec<_>>()).is_some()
+    }
+
+    /// However a kernel ends, the thread computes as it did.
+    #[test]
+    #[cfg(all(feature = "jit", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn the_mode_is_put_back() {
+        let before = mode::get();
+        assert_eq!(before & mode::FLUSH, 0);
+        {
+            let _flush = FlushDenormals::enter();
+            assert_eq!(mode::get(), before | mode::FLUSH);
+            drop(FlushDenormals::enter());
+            assert_eq!(mode::get(), before | mode::FLUSH);
+        }
+        assert_eq!(mode::get(), before);
+        let panicked = std::panic::catch_unwind(|| {
+            let _flush = FlushDenormals::enter();
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(panicked.is_err());
+        assert_eq!(mode::get(), before);
     }
 
     /// A safe view that reaches further does not hide a raw one from a safe parameter.

@@ -40,7 +40,7 @@ pub use error::Error;
 pub use hyper::HyperValue;
 pub(crate) use hyper::{Hypers, find as hyper_named};
 pub use optimizer::Optimizer;
-pub use plans::Engine;
+pub use plans::{Denormals, Engine};
 pub use rule::{HyperInfo, Rule};
 pub use scopes::GroupMut;
 pub use shipped::{SHIPPED, SHIPPED_FRAGMENTS};

@@ -175,8 +175,8 @@ impl Optimizer {
     #[cfg(feature = "cli")]
     /// What runs a kernel that is not the rule's as this optimizer runs those that are.
     pub(crate) fn runner(&mut self, kernel: Kernel) -> impl Fn(&mut Args<'_>) + Send + Sync + use<> {
-        let runner = self.plans.code(&kernel);
-        move |args| runner.run(&kernel, args)
+        let (runner, denormals) = (self.plans.code(&kernel), self.plans.denormals());
+        move |args| runner.run(&kernel, denormals, args)
     }
 
     // Hypers and inputs.

@@ -4,7 +4,7 @@ use super::arrays::with_arrays;
 use super::folds::Totals;
 use super::memory::DisjointTensor;
 use super::plans::Compiled;
-use super::scopes::{Own, Slot};
+use super::scopes::{Known, Own};
 use super::sources::{Shared, Sources};
 use super::sweep::{HostArrays, Room, SweepRun, TypedRoom};
 use super::tensor::{Erase, Given};
@@ -109,7 +109,7 @@ impl Phase<'_> {
     /// Runs the parts of one tensor.
     pub(super) fn tensor(
         &self,
-        slot: &Slot,
+        slot: &Known,
         own: &mut Own,
         tensor: &mut DisjointTensor<'_, '_>,
         work: &Prepared,
@@ -124,7 +124,7 @@ impl Phase<'_> {
 
     fn tensor_of<T: Erase>(
         &self,
-        slot: &Slot,
+        slot: &Known,
         own: &mut Own,
         tensor: &mut DisjointTensor<'_, '_>,
         work: &Prepared,
@@ -171,7 +171,7 @@ impl Phase<'_> {
     /// The parts of one tensor, one after the other, so that a small one stays in the cache.
     fn parts<T: Erase>(
         &self,
-        slot: &Slot,
+        slot: &Known,
         own: &mut Own,
         (given, mut arrays): (Given<'_, '_>, Option<&mut HostArrays<'_>>),
         work: &Prepared,
@@ -197,7 +197,7 @@ impl Phase<'_> {
     /// Whether the tensor takes the step.
     fn decide(
         &self,
-        slot: &Slot,
+        slot: &Known,
         own: &mut Own,
         given: Given<'_, '_>,
         (skip, work): (&Skip, &Prepared),
@@ -213,7 +213,7 @@ impl Phase<'_> {
     /// Runs the scalar code of one tensor after that which it shares with others; the registers are the worker's then.
     fn scalars(
         &self,
-        slot: &Slot,
+        slot: &Known,
         own: &mut Own,
         given: Given<'_, '_>,
         (region, shared): (&Region, &Registers),
@@ -229,7 +229,7 @@ impl Phase<'_> {
 
     fn part<T: Erase>(
         &self,
-        slot: &Slot,
+        slot: &Known,
         own: &mut Own,
         (given, arrays): (Given<'_, '_>, Option<&mut HostArrays<'_>>),
         (index, part, work): (usize, &Part, &Prepared),
@@ -279,13 +279,13 @@ impl Phase<'_> {
     }
 
     /// Where a reduction to model or group is.
-    fn index(&self, reduced: Reduced, slot: &Slot) -> usize {
+    fn index(&self, reduced: Reduced, slot: &Known) -> usize {
         let to = reduced.to(self.shared.rule.program());
         self.shared.results.index(reduced, (to == Extent::Group).then_some(slot.group))
     }
 
     /// The scalar code after the last part.
-    pub(super) fn end(&self, slot: &Slot, own: &mut Own, given: Given<'_, '_>, work: &Prepared, worker: &mut Worker) {
+    pub(super) fn end(&self, slot: &Known, own: &mut Own, given: Given<'_, '_>, work: &Prepared, worker: &mut Worker) {
         let region = &work.plan.plan.end;
         let registers = if region.has_tensor_level() {
             self.scalars(slot, own, given, (region, &work.end), worker);

@@ -1,11 +1,13 @@
 //! The plans that an optimizer has compiled.
 
-use crate::check::program::{Program, ReportId};
+#[cfg(feature = "jit")]
+use super::memory::FlushDenormals;
+use crate::check::program::{Extent, Program, ReportId};
 use crate::ir::region::Region;
 pub(crate) use crate::ir::region::outcomes;
 use crate::ir::step::{Array, Source};
 use crate::ir::{Args, Facts, Kernel, Math, Value, eval_kernel, lower};
-use crate::plan::{Part, Plan, StreamOf, Whole, plan};
+use crate::plan::{Part, Plan, StreamOf, Sweep, Whole, plan};
 use std::sync::Arc;
 
 /// What runs the kernels. All give the same bits.
@@ -20,6 +22,32 @@ pub enum Engine {
     Eval,
 }
 
+/// What kernels do with denormal numbers: those so near to 0 that they have fewer digits (below 1.2e-38 for f32). Many
+/// processors take many times as long for them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Denormals {
+    /// They are numbers like all others, in every engine.
+    #[default]
+    Keep,
+    /// Machine code takes them for zeros, and gives zeros for them. It still gives the same bits in any vector width and on
+    /// any number of threads; the evaluator keeps denormals whatever is asked for, and then gives others. So do scalars and
+    /// reductions, which no kernel computes.
+    Flush,
+}
+
+impl Denormals {
+    /// Every one, in the order in which they are listed.
+    pub const ALL: [Denormals; 2] = [Denormals::Keep, Denormals::Flush];
+
+    /// `keep`, `flush`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Denormals::Keep => "keep",
+            Denormals::Flush => "flush",
+        }
+    }
+}
+
 /// How many plans are kept.
 const KEPT: usize = 64;
 
@@ -27,6 +55,7 @@ const KEPT: usize = 64;
 pub(super) struct Plans {
     pub(super) math: Math,
     pub(super) engine: Engine,
+    denormals: Denormals,
     #[cfg(feature = "jit")]
     pub(super) lanes: crate::codegen::Lanes,
     /// What makes the code, if not the fastest there is.
@@ -46,12 +75,17 @@ pub(super) struct Compiled {
     pub(super) plan: Plan,
     /// What runs the sweep of each part that has one.
     runners: Vec<Option<Runner>>,
+    denormals: Denormals,
     /// Every scalar from outside that its scalar code reads.
     pub(super) sources: Vec<Source>,
     /// Whether any of its scalar code runs once a tensor.
     pub(super) has_tensor_level: bool,
     /// Every array that it touches, and whether it reads what the array is before the step.
     pub(super) arrays: Vec<(Array, bool)>,
+    /// By part: see [`Compiled::plain`].
+    plain: Vec<Option<Vec<Array>>>,
+    /// Whether it asks anything of a tensor but its elements and states.
+    pub(super) asks: bool,
     /// Whether each temporary array outlives a phase.
     pub(super) kept: Vec<bool>,
     /// Whether anything is folded.
@@ -79,7 +113,7 @@ impl Compiled {
         self.plan.reports.iter().copied().zip(self.plan.end.outputs.iter().copied())
     }
 
-    fn new(id: u64, plan: Plan, runners: Vec<Option<Runner>>) -> Compiled {
+    fn new(id: u64, plan: Plan, runners: Vec<Option<Runner>>, denormals: Denormals) -> Compiled {
         let mut sources: Vec<Source> = Vec::new();
         for source in Compiled::regions(&plan).flat_map(Region::sources) {
             if !sources.contains(&source) {
@@ -123,14 +157,37 @@ impl Compiled {
             .parts
             .iter()
             .any(|part| !part.folds.is_empty() || part.sweep.as_ref().is_some_and(|sweep| !sweep.folds.is_empty()));
-        Compiled { id, plan, runners, sources, has_tensor_level, arrays, kept, folds }
+        let plain = plan.parts.iter().map(|part| plain(part.sweep.as_ref()?)).collect();
+        let is_given = |(array, _): &(Array, bool)| matches!(array, Array::Input(_) | Array::Copy);
+        let asks = plan.needs_axes.is_some() || has_tensor_level || folds || arrays.iter().any(is_given);
+        Compiled { id, plan, runners, denormals, sources, has_tensor_level, arrays, plain, asks, kept, folds }
+    }
+
+    /// What each stream of a part's sweep is, if all are parameter, gradient, copy and states, which ascend, and nothing is
+    /// folded.
+    pub(super) fn plain(&self, part: usize) -> Option<&[Array]> {
+        self.plain[part].as_deref()
     }
 
     /// Runs the kernel of a part.
     pub(super) fn run(&self, part: usize, args: &mut Args<'_>) {
         let (Some(Some(runner)), Some(sweep)) = (self.runners.get(part), &self.plan.parts[part].sweep) else { return };
-        runner.run(&sweep.kernel, args);
+        runner.run(&sweep.kernel, self.denormals, args);
     }
+}
+
+/// See [`Compiled::plain`].
+fn plain(sweep: &Sweep) -> Option<Vec<Array>> {
+    if !sweep.folds.is_empty() || sweep.over != Extent::Element {
+        return None;
+    }
+    let array = |stream: &StreamOf| match stream {
+        StreamOf::Array(array @ (Array::Param | Array::Grad | Array::State(_) | Array::Copy)) => Some(*array),
+        _ => None,
+    };
+    let streams = sweep.streams.iter().map(array).collect::<Option<Vec<Array>>>()?;
+    let is_state = |array: &&Array| matches!(array, Array::State(_));
+    streams.iter().filter(is_state).is_sorted().then_some(streams)
 }
 
 /// What runs a kernel.
@@ -142,11 +199,14 @@ pub(super) enum Runner {
 
 impl Runner {
     /// Runs the kernel that it was made for, on arguments that were made for it.
-    pub(super) fn run(&self, kernel: &Kernel, args: &mut Args<'_>) {
+    pub(super) fn run(&self, kernel: &Kernel, denormals: Denormals, args: &mut Args<'_>) {
+        #[cfg(not(feature = "jit"))]
+        let _ = denormals;
         match self {
             Runner::Eval => eval_kernel(kernel, args),
             #[cfg(feature = "jit")]
             Runner::Code(code) => {
+                let _mode = (denormals == Denormals::Flush).then(FlushDenormals::enter);
                 if let Err(error) = code.run(args) {
                     unreachable!("the arguments were made for this kernel: {error}");
                 }
@@ -156,10 +216,11 @@ impl Runner {
 }
 
 impl Plans {
-    pub(super) fn new(math: Math, engine: Engine) -> Plans {
+    pub(super) fn new(math: Math, engine: Engine, denormals: Denormals) -> Plans {
         Plans {
             math,
             engine,
+            denormals,
             #[cfg(feature = "jit")]
             lanes: crate::codegen::Lanes::Simd,
             #[cfg(feature = "jit")]
@@ -168,6 +229,11 @@ impl Plans {
             made: 0,
             warning: None,
         }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(super) fn denormals(&self) -> Denormals {
+        self.denormals
     }
 
     /// The plan for these facts, compiled now if it is not among those kept.
@@ -190,7 +256,7 @@ impl Plans {
         let kernel = |part: &Part| Some(part.sweep.as_ref()?.kernel.clone());
         let kernels: Vec<Option<Kernel>> = plan.parts.iter().map(kernel).collect();
         let runners = kernels.iter().map(|kernel| kernel.as_ref().map(|kernel| self.code(kernel))).collect();
-        Compiled::new(self.made, plan, runners)
+        Compiled::new(self.made, plan, runners, self.denormals)
     }
 
     /// What runs a kernel.

@@ -12,7 +12,9 @@ use crate::check::program::{Extent, Program, StateId};
 use crate::ir::step::Array;
 use crate::ir::{Storage, Stores, shape};
 use crate::schedule::Driver;
+use smallvec::SmallVec;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// Tensors with hypers of their own.
 pub(super) struct Group {
@@ -39,21 +41,27 @@ pub(super) struct Scope {
     pub(super) reports: Vec<Option<f64>>,
 }
 
-/// A tensor that the optimizer knows.
+/// A tensor that the optimizer knows, with what belongs to it. The two are apart because a step reads the one while it
+/// changes the other.
 pub(super) struct Slot {
+    pub(super) known: Known,
+    pub(super) own: Own,
+}
+
+/// What is known of a tensor.
+pub(super) struct Known {
     pub(super) name: String,
     /// Of the whole tensor.
-    pub(super) shape: Vec<usize>,
+    pub(super) shape: SmallVec<[usize; 4]>,
     pub(super) storage: Storage,
     pub(super) geometry: Geometry,
     pub(super) group: usize,
     pub(super) t: u64,
-    pub(super) own: Own,
     /// The last call of `step` that took it.
     pub(super) last_call: u64,
 }
 
-/// What a step of a tensor changes. While it runs, this is taken out of the slot.
+/// What a step of a tensor changes.
 #[derive(Default)]
 pub(super) struct Own {
     /// By index of the state.
@@ -131,6 +139,20 @@ impl Group {
     }
 }
 
+impl Deref for Slot {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.known
+    }
+}
+
+impl DerefMut for Slot {
+    fn deref_mut(&mut self) -> &mut Known {
+        &mut self.known
+    }
+}
+
 impl Slot {
     pub(super) fn new(name: &str, shape: &[usize], storage: Storage, group: usize, rule: &Rule) -> Slot {
         let program = rule.program();
@@ -141,19 +163,24 @@ impl Slot {
             ..Own::default()
         };
         let geometry = Geometry::new(shape);
-        Slot { name: name.to_string(), shape: shape.to_vec(), storage, geometry, group, t: 0, own, last_call: 0 }
+        let (name, shape) = (name.to_string(), SmallVec::from_slice(shape));
+        Slot { known: Known { name, shape, storage, geometry, group, t: 0, last_call: 0 }, own }
     }
 
     /// Holds a tensor of a step to what is known.
     pub(super) fn check_tensor(&mut self, tensor: &Tensor<'_>) -> Result<(), Error> {
         self.check_unchanged(tensor.shape(), tensor.param.storage())?;
+        if tensor.shard.is_none() && self.geometry.is_whole() {
+            // As the shape is what it was.
+            return Ok(());
+        }
         let now = Geometry::of(tensor);
         if now == self.geometry {
             return Ok(());
         }
         let numel = now.total(Extent::Element);
         if now.first.checked_add(now.len).is_none_or(|end| end > numel) {
-            let (tensor, first, len, shape) = (self.name.clone(), now.first, now.len, self.shape.clone());
+            let (tensor, first, len, shape) = (self.name.clone(), now.first, now.len, self.shape.to_vec());
             return Err(Error::ShardOutside { tensor, first, len, shape });
         }
         // Before anything is kept for its elements, it may as well be another part of the tensor.
@@ -188,8 +215,8 @@ impl Slot {
     pub(super) fn take_loaded(&mut self, program: &Program, stores: &Stores, loaded: &Loaded) -> Result<(), Error> {
         self.t = loaded.t;
         if let Some(LoadedShard { shape, first, len }) = &loaded.shard {
-            if *shape != self.shape {
-                let (was, now) = (shape.clone(), self.shape.clone());
+            if **shape != *self.shape {
+                let (was, now) = (shape.clone(), self.shape.to_vec());
                 return Err(Error::ShapeChanged { tensor: self.name.clone(), was, now });
             }
             (self.geometry.first, self.geometry.len) = (*first, *len);
@@ -235,14 +262,14 @@ impl Slot {
     /// Which part of the tensor is here, if not all.
     pub(super) fn shard(&self) -> Option<LoadedShard> {
         let Geometry { first, len, .. } = self.geometry;
-        (len != self.geometry.total(Extent::Element)).then(|| LoadedShard { shape: self.shape.clone(), first, len })
+        (len != self.geometry.total(Extent::Element)).then(|| LoadedShard { shape: self.shape.to_vec(), first, len })
     }
 
     pub(super) fn check_unchanged(&self, shape: &[usize], storage: Storage) -> Result<(), Error> {
-        if self.shape != shape {
+        if *self.shape != *shape {
             return Err(Error::ShapeChanged {
                 tensor: self.name.clone(),
-                was: self.shape.clone(),
+                was: self.shape.to_vec(),
                 now: shape.to_vec(),
             });
         }

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::hyper::{HyperValue, Hypers};
 use super::rule::Rule;
-use super::scopes::{Group, Own, Scope, Slot};
+use super::scopes::{Group, Known, Own, Scope};
 use crate::check::program::{Extent, HyperDefault, HyperId, InputId, ListRef, NodeKind, Program, ReportId, StateId};
 use crate::ir::region::Outside;
 use crate::ir::shape;
@@ -93,14 +93,14 @@ pub(super) struct Sources<'a> {
     pub(super) results: &'a Results,
     /// The steps of the tensor, this one included.
     pub(super) t: u64,
-    pub(super) slot: &'a Slot,
+    pub(super) slot: &'a Known,
     /// What belongs to the slot, wherever it is now.
     pub(super) own: &'a Own,
     pub(super) inputs: &'a [(&'a str, f64)],
 }
 
 impl<'a> Sources<'a> {
-    pub(super) fn of(shared: Shared<'a>, slot: &'a Slot, own: &'a Own, inputs: &'a [(&'a str, f64)]) -> Sources<'a> {
+    pub(super) fn of(shared: Shared<'a>, slot: &'a Known, own: &'a Own, inputs: &'a [(&'a str, f64)]) -> Sources<'a> {
         let Shared { rule, host, groups, model, results } = shared;
         let group = &groups[slot.group];
         let (hypers, group) = (&group.hypers, &group.scope);
@@ -204,7 +204,7 @@ impl Sources<'_> {
     }
 }
 
-pub(super) fn missing_input(rule: &Rule, id: InputId, slot: &Slot) -> Error {
+pub(super) fn missing_input(rule: &Rule, id: InputId, slot: &Known) -> Error {
     let input = &rule.program().inputs[id.index()];
     Error::MissingInput {
         rule: rule.name().to_string(),

@@ -305,13 +305,16 @@ impl Optimizer {
     /// What the plan asks of each tensor.
     fn check_plan(&self, k: usize, prepared: u32, tensor: &Tensor<'_>) -> Result<(), Error> {
         let plan = &self.scratch.prepared[prepared as usize].plan;
+        if !plan.asks {
+            return Ok(());
+        }
         let slot = &self.tensors[self.scratch.slots[k] as usize];
         if let Some((extent, span)) = plan.plan.needs_axes.filter(|_| slot.shape.len() < 2) {
             let program = self.rule.program();
             return Err(Error::NeedsAxes {
                 rule: self.rule.name().to_string(),
                 tensor: slot.name.clone(),
-                shape: slot.shape.clone(),
+                shape: slot.shape.to_vec(),
                 extent: extent.name(),
                 line: program.file.line_column(span.start).0,
             });
@@ -508,13 +511,13 @@ impl Optimizer {
             return self.run_jobs(phase, tensors);
         }
         let mut worker = self.worker();
-        for k in 0..self.scratch.slots.len() {
-            let index = self.scratch.slots[k] as usize;
-            let mut own = std::mem::take(&mut self.tensors[index].own);
-            let work = &self.scratch.prepared[self.scratch.work[k] as usize];
-            let run = self.phase(phase);
-            run.tensor(&self.tensors[index], &mut own, &mut tensors.get(k), work, &mut worker);
-            self.tensors[index].own = own;
+        let Optimizer { rule, host, groups, model, tensors: slots, scratch, pool, exchange, .. } = self;
+        let shared = Shared { rule, host, groups, model, results: &scratch.results };
+        let run = Phase { phase, shared, threads: Threads(pool.as_ref()), exchange: exchange.as_deref() };
+        for (k, (index, work)) in scratch.slots.iter().zip(&scratch.work).enumerate() {
+            let Slot { known, own } = &mut slots[*index as usize];
+            let work = &scratch.prepared[*work as usize];
+            run.tensor(known, own, &mut tensors.get(k), work, &mut worker);
         }
         self.give_back(worker);
     }
@@ -569,6 +572,9 @@ impl Optimizer {
 
     /// Runs the scalar code after the last part, for those that take the step.
     fn ends(&mut self, tensors: &Disjoint<'_, '_>) {
+        if self.scratch.prepared[..self.scratch.used].iter().all(|prepared| prepared.plan.plan.end.is_empty()) {
+            return;
+        }
         for k in 0..self.scratch.slots.len() {
             let taken = !self.tensors[self.scratch.slots[k] as usize].own.skipped;
             self.scratch.prepared[self.scratch.work[k] as usize].is_taken |= taken;

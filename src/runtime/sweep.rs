@@ -10,6 +10,7 @@ use super::folds::{Crossing, Folding, Operands};
 use super::geometry::{Geometry, spread};
 use super::plans::Compiled;
 use super::scopes::Own;
+use super::state::State;
 use super::tensor::Erase;
 use super::threads::Threads;
 use super::uniforms::UniformValues;
@@ -117,9 +118,35 @@ impl<T: Erase> SweepRun<'_, T> {
         temps: &mut [Vec<T>],
         room: &mut PieceRoom<T>,
     ) {
+        if let Some(streams) = self.plan.plain(self.part)
+            && self.piece_len(self.geometry.len) == self.geometry.len
+        {
+            return self.run_plain(streams, arrays, own);
+        }
         self.make_temps(temps);
         self.go_through(arrays, own, temps, room);
         self.finish(temps, room);
+    }
+
+    /// Runs a sweep whose streams are whole arrays of the host and of the state, and which folds nothing: the kernel, once.
+    /// Of thousands of small tensors this is most of the work, so nothing is moved or searched that need not be. States
+    /// ascend in `streams`.
+    fn run_plain(&self, streams: &[Array], arrays: &mut HostArrays<'_>, own: &mut Own) {
+        let (mut states, mut next) = (own.states.iter_mut(), 0);
+        let (mut param, mut grad) = (Some(&mut arrays.param), Some(&mut arrays.grad));
+        let mut copy = arrays.copy.as_mut();
+        self.call(streams.iter().filter_map(|array| match *array {
+            Array::Param => param.take().map(Buffer::borrow),
+            Array::Grad => grad.take().map(Buffer::borrow),
+            Array::State(id) => {
+                let state = states.nth(id.index() - next);
+                next = id.index() + 1;
+                state.and_then(State::buffer)
+            }
+            Array::Copy => copy.take().map(Buffer::borrow),
+            // Such a sweep has none.
+            _ => None,
+        }));
     }
 
     fn go_through(&self, arrays: &mut HostArrays<'_>, own: &mut Own, temps: &mut [Vec<T>], room: &mut PieceRoom<T>) {
@@ -293,11 +320,14 @@ impl<T: Erase> SweepRun<'_, T> {
             StreamAt::Array(buffer) => Some(buffer.part(low, len)),
             StreamAt::Block => blocks.next().map(|block| T::buffer_mut(&mut block[..len])),
         });
-        match Args::new(&self.sweep.kernel, buffers, T::uniforms(self.uniforms)) {
-            Ok(mut args) => self.plan.run(self.part, &mut args),
-            // A tensor that silently takes no step would be worse.
-            Err(error) => unreachable!("the arguments were made for this kernel: {error}"),
-        }
+        self.call(buffers);
+    }
+
+    /// Runs the kernel.
+    fn call<'b>(&'b self, buffers: impl Iterator<Item = Buffer<'b>>) {
+        let mut args = Args::unchecked(T::uniforms(self.uniforms));
+        args.fill(buffers);
+        self.plan.run(self.part, &mut args);
     }
 
     /// All pieces are done: results of array extents that are not in place yet are written.

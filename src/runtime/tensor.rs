@@ -36,12 +36,13 @@ pub struct Tensor<'a> {
     pub(super) key: Key<'a>,
     pub(super) param: ParamData<'a>,
     pub(super) grad: GradData<'a>,
-    pub(super) inputs: SmallVec<[(&'a str, f64); 2]>,
+    // What few tensors have is kept elsewhere: thousands of tensors that are small fit into the cache then.
+    pub(super) inputs: Vec<(&'a str, f64)>,
     /// Inputs per element.
-    pub(super) arrays: SmallVec<[(&'a str, GradData<'a>); 1]>,
+    pub(super) arrays: Vec<(&'a str, GradData<'a>)>,
     /// Where the parameter is written to as well.
-    pub(super) copy: Option<ParamData<'a>>,
-    pub(super) shard: Option<Shard>,
+    pub(super) copy: Option<Box<ParamData<'a>>>,
+    pub(super) shard: Option<Box<Shard>>,
 }
 
 /// The run of a larger tensor's elements that this one is.
@@ -149,7 +150,7 @@ impl<'a> Tensor<'a> {
     }
 
     pub(super) fn from_data(key: Key<'a>, param: ParamData<'a>, grad: GradData<'a>) -> Tensor<'a> {
-        Tensor { key, param, grad, inputs: SmallVec::new(), arrays: SmallVec::new(), copy: None, shard: None }
+        Tensor { key, param, grad, inputs: Vec::new(), arrays: Vec::new(), copy: None, shard: None }
     }
 
     /// Like [`new`](Self::new), with a gradient that is 0 everywhere after the step: in the same pass over memory, if the
@@ -196,7 +197,7 @@ impl<'a> Tensor<'a> {
     /// Gives the array of the parameter's shape that the new parameter is written to as well, of the type that
     /// [`copy_as`](super::OptimizerBuilder::copy_as) says.
     pub fn copy_to<T: Element>(mut self, copy: impl Into<Param<'a, T>>) -> Tensor<'a> {
-        self.copy = Some(T::param(copy.into().0));
+        self.copy = Some(Box::new(T::param(copy.into().0)));
         self
     }
 
@@ -215,7 +216,7 @@ impl<'a> Tensor<'a> {
     /// # Ok::<(), updraft::Error>(())
     /// ```
     pub fn shard(mut self, shape: &[usize], first: usize) -> Tensor<'a> {
-        self.shard = Some(Shard { shape: SmallVec::from_slice(shape), first });
+        self.shard = Some(Box::new(Shard { shape: SmallVec::from_slice(shape), first }));
         self
     }
 
@@ -243,6 +244,47 @@ pub(super) enum AnyElements<'t, 'a> {
     F64(Elements<'t, 'a, f64>),
     Bf16(Elements<'t, 'a, bf16>),
     F16(Elements<'t, 'a, f16>),
+}
+
+impl<'t, T: Stored> Elements<'t, '_, T> {
+    fn is_row_major(&self) -> bool {
+        match self {
+            Elements::Slice(_) | Elements::SliceMut(_) => true,
+            Elements::View(view) => view.is_standard_layout(),
+            Elements::ViewMut(view) => view.is_standard_layout(),
+        }
+    }
+
+    /// The elements of what is in row-major order.
+    fn buffer(self) -> Buffer<'t> {
+        match self {
+            Elements::Slice(slice) => T::buffer(slice),
+            Elements::SliceMut(slice) => T::buffer_mut(slice),
+            Elements::View(view) => T::buffer(view.as_slice().unwrap_or(&[])),
+            Elements::ViewMut(view) => T::buffer_mut(view.as_slice_mut().unwrap_or(&mut [])),
+        }
+    }
+}
+
+impl<'t> AnyElements<'t, '_> {
+    pub(super) fn is_row_major(&self) -> bool {
+        match self {
+            AnyElements::F32(elements) => elements.is_row_major(),
+            AnyElements::F64(elements) => elements.is_row_major(),
+            AnyElements::Bf16(elements) => elements.is_row_major(),
+            AnyElements::F16(elements) => elements.is_row_major(),
+        }
+    }
+
+    /// The elements of what is in row-major order.
+    pub(super) fn buffer(self) -> Buffer<'t> {
+        match self {
+            AnyElements::F32(elements) => elements.buffer(),
+            AnyElements::F64(elements) => elements.buffer(),
+            AnyElements::Bf16(elements) => elements.buffer(),
+            AnyElements::F16(elements) => elements.buffer(),
+        }
+    }
 }
 
 impl ParamData<'_> {

@@ -2,6 +2,8 @@
 //! inputs of every extent, errors that change nothing, and state files from which work goes on as if never interrupted.
 
 mod conditions;
+#[cfg(feature = "jit")]
+mod denormals;
 mod errors;
 mod groups;
 mod host;
