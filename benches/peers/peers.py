@@ -47,9 +47,9 @@ class Torch:
         if how == "fused":
             hypers["fused"] = True
         else:
-            hypers["foreach"] = True
+            hypers["foreach"] = how == "foreach"
         if how == "compile":
-            # A number would be part of the code.
+            # A number would be part of the code. (A tensor is not for foreach, which for one tensor makes no difference.)
             hypers["lr"] = torch.tensor(hypers["lr"])
         optimizer = classes[rule]([self.p], **hypers)
         self.step = torch.compile(optimizer.step) if how == "compile" else optimizer.step
