@@ -1,7 +1,10 @@
 //! Updraft beside other implementations of the same optimizers, on arrays with the same values, measured in turn.
 
+pub mod crates;
 pub mod floor;
 pub mod hand;
+pub mod peer;
+pub mod plot;
 pub mod rule;
 
 /// Values that look random, normal enough, the same everywhere: sums of uniform numbers.

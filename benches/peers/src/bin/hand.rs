@@ -64,7 +64,7 @@ fn measure(rule: Rule, n: usize, threads: usize) -> Result<[f64; 3], Box<dyn Err
     let mut times = [const { Vec::new() }; 3];
     let mut tensors = [Tensor::new("w", &mut by_updraft, &g)];
     for _ in 0..turns {
-        let mut turn = |times: &mut Vec<f64>, step: &mut dyn FnMut()| {
+        let turn = |times: &mut Vec<f64>, step: &mut dyn FnMut()| {
             // The first brings the arrays into the cache.
             step();
             for _ in 0..per_turn {
