@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use updraft::Codegen;
 
 /// A folder for one test, empty when the test begins.
 struct Folder(PathBuf);
@@ -166,7 +167,7 @@ fn what_does_not_exist_is_a_usage_error() {
         "--store=m=",
         "--set=lr",
         "--set=lr=",
-        "--isa=x86_64+avx2+fma",
+        "--isa=x86_64+avx512",
         "--shape=3x3",
     ] {
         folder.fails(2, &["emit", "sgd", "--stage", "kernel", flag]);
@@ -194,7 +195,7 @@ fn what_does_not_exist_is_a_usage_error() {
         2,
         &[
             &["emit", "sgd", "--stage", "kernel", "--isa", "sparc"],
-            &["emit", "sgd", "--stage", "kernel", "--dtype", "f64", "--lanes", "4"],
+            &["emit", "sgd", "--stage", "kernel", "--dtype", "f64", "--lanes", "8", "--isa", "x86_64+fma"],
             &["emit", "sgd", "--stage", "mlir"],
             &["completions", "tcsh"],
             &["bench", "sgd", "--elements", "2Gi", "--tensors", "2"],
@@ -381,7 +382,7 @@ fn emit_prints_what_the_library_gives() {
     let plans = folder.ok(&["emit", "radam", "--stage", "plan", "--all"]);
     let firsts: Vec<&str> = plans.lines().filter(|line| line.starts_with("# first")).collect();
     assert_eq!(firsts, ["# first at t = 1", "# first at t = 6"]);
-    let kernel = folder.ok(&["emit", "radam", "--stage", "kernel", "--lanes", "4"]);
+    let kernel = folder.ok(&["emit", "radam", "--stage", "kernel", "--lanes", "4", "--isa", "x86_64+fma"]);
     assert_eq!(updraft::ir::parse_kernel(&kernel).unwrap().name, "radam");
     insta::assert_snapshot!(transcript(
         &folder,
@@ -1342,8 +1343,14 @@ fn bench_measures_every_rule() {
     let options = ["--elements", "12", "--seconds", "0.001", "--json"];
     let out = folder.ok(&[&["bench"][..], &names, &options].concat());
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let measured: Vec<&str> = lines.iter().map(|line| line["rule"].as_str().unwrap()).collect();
-    assert_eq!(measured, names);
+    // By each code generator of this machine.
+    let codegens: Vec<&str> =
+        Codegen::ALL.into_iter().filter(|codegen| codegen.is_available()).map(Codegen::name).collect();
+    let measured: Vec<_> =
+        lines.iter().map(|line| (line["rule"].as_str().unwrap(), line["codegen"].as_str().unwrap())).collect();
+    let each = |name: &'static str| codegens.iter().map(move |codegen| (name, *codegen));
+    let expected: Vec<_> = updraft::SHIPPED.iter().flat_map(|(name, _)| each(name)).collect();
+    assert_eq!(measured, expected);
     for line in &lines {
         for number in ["ns_per_element", "gb_per_s", "floor_ratio"] {
             assert!(line[number].as_f64().is_some_and(|x| x > 0.0), "{number} of {line}");

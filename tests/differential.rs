@@ -18,7 +18,7 @@ use updraft::ir::region::{Level, outcomes};
 use updraft::ir::step::{Array, Source, StepInst, Target};
 use updraft::ir::{Arrays, Column, Scalar, Scalars, eval_step, lower, lower_conditions, lower_init};
 use updraft::runtime::Element;
-use updraft::{Engine, Facts, Math, Optimizer, Outcome, Rule, SHIPPED, StateValues, Storage, Tensor};
+use updraft::{Codegen, Engine, Facts, Math, Optimizer, Outcome, Rule, SHIPPED, StateValues, Storage, Tensor};
 
 // Values. ---------------------------------------------------------------------------------------------------------
 
@@ -273,6 +273,7 @@ fn compare<T: Real>(rule: &Rule, math: Math, places: &[Place], steps: u64, seed:
     for (name, builder) in [
         ("the evaluator of kernels", builder().engine(Engine::Eval)),
         ("one-lane code", builder().lanes(Lanes::One)),
+        ("Cranelift's code", builder().codegen(Codegen::Cranelift)),
         ("SIMD code", builder()),
     ] {
         // Each tensor lies between canaries.

@@ -77,7 +77,7 @@ impl std::error::Error for CodegenError {}
 /// let kernel = updraft::ir::parse_kernel("kernel k f32 {\nstream p f32 rw\n\n%0 = load p\n%1 = sqrt %0\nstore p, %1\n}").unwrap();
 /// let target = Target { isa: Isa::X86_64Avx2Fma, lanes: Lanes::Simd };
 /// let text = backend(target.isa).text(&kernel, target, Text::Asm)?;
-/// assert!(text.contains("vsqrtps ymm0, ymm0"));
+/// assert!(text.contains("vsqrtps         ymm0, ymm0"));
 /// # Ok::<(), updraft::codegen::CodegenError>(())
 /// ```
 pub fn backend(isa: Isa) -> &'static dyn Backend {

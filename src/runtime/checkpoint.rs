@@ -382,10 +382,10 @@ impl Optimizer {
         let program = self.rule.program();
         let extent = array.extent(program);
         let (state, storage) = match view.dtype() {
-            Dtype::F32 => (State::F32(floats(view.data(), f32::from_le_bytes)), Storage::F32),
-            Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes)), Storage::F64),
-            Dtype::BF16 => (State::Bf16(floats(view.data(), bf16::from_le_bytes)), Storage::Bf16),
-            Dtype::F16 => (State::F16(floats(view.data(), f16::from_le_bytes)), Storage::F16),
+            Dtype::F32 => (State::F32(floats(view.data(), f32::from_le_bytes).into()), Storage::F32),
+            Dtype::F64 => (State::F64(floats(view.data(), f64::from_le_bytes).into()), Storage::F64),
+            Dtype::BF16 => (State::Bf16(floats(view.data(), bf16::from_le_bytes).into()), Storage::Bf16),
+            Dtype::F16 => (State::F16(floats(view.data(), f16::from_le_bytes).into()), Storage::F16),
             other => return Err(format!("`{name}` is stored as {other:?}; states are f32, f64, bf16 or f16")),
         };
         if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize])

@@ -1,5 +1,6 @@
 //! What is kept for each tensor from step to step.
 
+use super::memory::AlignedArray;
 use super::tensor::Stored;
 use crate::ir::{Buffer, Column, Storage, Type};
 use half::{bf16, f16};
@@ -25,10 +26,10 @@ pub(crate) enum State {
     /// No plan has touched it yet.
     #[default]
     Absent,
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-    Bf16(Vec<bf16>),
-    F16(Vec<f16>),
+    F32(AlignedArray<f32>),
+    F64(AlignedArray<f64>),
+    Bf16(AlignedArray<bf16>),
+    F16(AlignedArray<f16>),
     Scalar(f64),
 }
 
@@ -36,23 +37,23 @@ impl State {
     /// Zeros, which the operating system gives without being asked twice.
     pub(crate) fn zeros(storage: Storage, len: usize) -> State {
         match storage {
-            Storage::F32 => State::F32(vec![0.0; len]),
-            Storage::F64 => State::F64(vec![0.0; len]),
-            Storage::Bf16 => State::Bf16(vec![bf16::ZERO; len]),
-            Storage::F16 => State::F16(vec![f16::ZERO; len]),
+            Storage::F32 => State::F32(AlignedArray::zeros(len)),
+            Storage::F64 => State::F64(AlignedArray::zeros(len)),
+            Storage::Bf16 => State::Bf16(AlignedArray::zeros(len)),
+            Storage::F16 => State::F16(AlignedArray::zeros(len)),
         }
     }
 
     /// Values of the compute type, each rounded once.
     pub(super) fn of(column: Column, storage: Storage) -> State {
         match (column, storage) {
-            (Column::F32(x), Storage::F32) => State::F32(x),
-            (Column::F64(x), Storage::F64) => State::F64(x),
+            (Column::F32(x), Storage::F32) => State::F32(x.into()),
+            (Column::F64(x), Storage::F64) => State::F64(x.into()),
             (column @ (Column::F32(_) | Column::F64(_)), storage) => match storage {
-                Storage::F32 => State::F32(Stored::rounded(column)),
-                Storage::F64 => State::F64(Stored::rounded(column)),
-                Storage::Bf16 => State::Bf16(Stored::rounded(column)),
-                Storage::F16 => State::F16(Stored::rounded(column)),
+                Storage::F32 => State::F32(f32::rounded(column).into()),
+                Storage::F64 => State::F64(f64::rounded(column).into()),
+                Storage::Bf16 => State::Bf16(bf16::rounded(column).into()),
+                Storage::F16 => State::F16(f16::rounded(column).into()),
             },
             _ => State::Absent,
         }
@@ -61,10 +62,12 @@ impl State {
     /// Its first value for every element; +0 costs no pass over the memory.
     pub(super) fn repeated(&self, len: usize) -> State {
         match self {
-            State::F32(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F32(vec![x[0]; len]),
-            State::F64(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F64(vec![x[0]; len]),
-            State::Bf16(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::Bf16(vec![x[0]; len]),
-            State::F16(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F16(vec![x[0]; len]),
+            State::F32(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F32(AlignedArray::repeat(x[0], len)),
+            State::F64(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F64(AlignedArray::repeat(x[0], len)),
+            State::Bf16(x) if x.first().is_some_and(|x| x.to_bits() != 0) => {
+                State::Bf16(AlignedArray::repeat(x[0], len))
+            }
+            State::F16(x) if x.first().is_some_and(|x| x.to_bits() != 0) => State::F16(AlignedArray::repeat(x[0], len)),
             state => state.storage().map_or(State::Absent, |storage| State::zeros(storage, len)),
         }
     }
@@ -72,10 +75,10 @@ impl State {
     /// As values of a compute type; `None` if it has none per element.
     pub(super) fn column(&self, compute: Type) -> Option<Column> {
         let column = match self {
-            State::F32(x) => Column::F32(x.clone()),
-            State::F64(x) => Column::F64(x.clone()),
-            State::Bf16(x) => Stored::column(x.clone()),
-            State::F16(x) => Stored::column(x.clone()),
+            State::F32(x) => Column::F32(x.to_vec()),
+            State::F64(x) => Column::F64(x.to_vec()),
+            State::Bf16(x) => Stored::column(x.to_vec()),
+            State::F16(x) => Stored::column(x.to_vec()),
             State::Absent | State::Scalar(_) => return None,
         };
         Some(match compute {

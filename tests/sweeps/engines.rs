@@ -5,7 +5,7 @@ use crate::oracle::{Oracle, OracleTensor, Place};
 use half::{bf16, f16};
 use ndarray::{ArrayViewD, ArrayViewMutD};
 use updraft::check::program::{Extent, ReportId, StateId};
-use updraft::codegen::Lanes;
+use updraft::codegen::{Codegen, Isa, Lanes};
 use updraft::ir::narrow::Narrow;
 use updraft::ir::step::Array;
 use updraft::ir::{Column, Type};
@@ -191,12 +191,20 @@ impl Subject {
             })
         };
         let mut all = Vec::new();
-        for (name, engine, lanes) in [
-            ("the evaluator of kernels", Engine::Eval, Lanes::One),
-            ("one-lane code", Engine::Jit, Lanes::One),
-            ("SIMD code", Engine::Jit, Lanes::Simd),
+        let fastest = Isa::host().map(Isa::codegen);
+        for (name, engine, lanes, codegen) in [
+            ("the evaluator of kernels", Engine::Eval, Lanes::One, None),
+            ("one-lane code", Engine::Jit, Lanes::One, fastest),
+            ("Cranelift's code", Engine::Jit, Lanes::Simd, Some(Codegen::Cranelift)),
+            ("SIMD code", Engine::Jit, Lanes::Simd, fastest),
         ] {
-            let build = || builder()?.engine(engine).lanes(lanes).build();
+            let build = || {
+                let builder = builder()?.engine(engine).lanes(lanes);
+                match codegen {
+                    None => builder.build(),
+                    Some(codegen) => builder.codegen(codegen).build(),
+                }
+            };
             let opt = build().map_err(|e: updraft::Error| e.to_string())?;
             all.push(Subject { name, opt, buffers: tensors.iter().map(lay).collect() });
         }
