@@ -6,7 +6,7 @@
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Instant;
-use updraft::codegen::{Backend, Cranelift, Target};
+use updraft::codegen::{Target, backend};
 use updraft::ir::lower;
 use updraft::plan::plan;
 use updraft::{Error, Rule, SHIPPED, Schedule, Storage, Tensor};
@@ -36,7 +36,7 @@ fn compile(name: &str, text: &str) -> Result<Stages, Error> {
     let planned = start.elapsed();
     if let Some(target) = Target::host() {
         for sweep in plan.sweeps() {
-            black_box(Cranelift.compile(&sweep.kernel, target).expect("shipped rules compile"));
+            black_box(backend(target.isa).compile(&sweep.kernel, target).expect("shipped rules compile"));
         }
     }
     let coded = start.elapsed();

@@ -44,7 +44,8 @@
 //!   [`Step`](ir::Step) is made for [`Facts`]: outcomes of conditions, storage type, math; no sizes, no values of hypers.
 //! - [`plan::plan()`]: cuts a step into scalar code and sweeps over memory. What a later sweep needs it reads again, computes
 //!   again or finds in a temporary array, whichever moves the fewest bytes.
-//! - [`codegen`]: machine code for a [`Kernel`](ir::Kernel). **The one folder that knows Cranelift.**
+//! - [`codegen`]: machine code for a [`Kernel`](ir::Kernel). **The one folder that knows Cranelift**, and
+//!   beside it the crate's own back end for AVX2.
 //! - [`runtime`]: optimizers, groups, state, tensors. **Bad input is found before anything is changed.**
 //! - [`schedule`]: hypers that change with the step: the same front end, scalar code only.
 //!

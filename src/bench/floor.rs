@@ -2,8 +2,8 @@
 //!
 //! Comes in: a plan, and the case that it was run in. Goes out: [`Floor`], which goes through arrays of the same number,
 //! lengths and types as the plan's sweeps do, in the same order and by as many threads: each stream that a sweep reads is
-//! read, each that it writes is written, and in between there is nothing but a sum. The loops are compiled by the rule's own
-//! code generator. Arrays of smaller extents than element, reductions and random numbers are left out: no rule can do with
+//! read, each that it writes is written, and in between there is nothing but a sum. The loops are the fastest code that this
+//! machine has, whatever the rule's is. Arrays of smaller extents than element, reductions and random numbers are left out: no rule can do with
 //! less than this, and few can do with as little.
 
 use super::Case;
@@ -40,7 +40,7 @@ struct Loop {
 const BLOCK: usize = crate::ir::sum::BLOCK;
 
 impl Floor {
-    /// The floor of `plan`, compiled as `optimizer` compiles. Without threads to be had, it runs on one.
+    /// The floor of `plan`, compiled through `optimizer`. Without threads to be had, it runs on one.
     pub(super) fn new(optimizer: &mut Optimizer, plan: &Plan, case: &Case) -> Floor {
         let mut arrays: Vec<(StreamOf, Storage)> = Vec::new();
         let mut loops = Vec::new();

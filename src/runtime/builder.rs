@@ -25,6 +25,7 @@ pub struct OptimizerBuilder {
     denormals: Denormals,
     host: HostOptions,
     threads: usize,
+    pool: Option<Arc<rayon::ThreadPool>>,
     exchange: Option<Arc<dyn Exchange>>,
     #[cfg(feature = "jit")]
     lanes: crate::codegen::Lanes,
@@ -166,6 +167,7 @@ impl OptimizerBuilder {
             denormals: Denormals::default(),
             host: HostOptions::default(),
             threads: 1,
+            pool: None,
             exchange: None,
             #[cfg(feature = "jit")]
             lanes: crate::codegen::Lanes::Simd,
@@ -480,6 +482,23 @@ impl OptimizerBuilder {
         self
     }
 
+    /// Runs steps by the threads of a pool that the host has, whatever [`threads`](Self::threads) says: so that the host's
+    /// own work and several optimizers do not ask for more threads than there are cores.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use updraft::{Rule, Tensor};
+    /// let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build()?);
+    /// let mut opt = Rule::shipped("adam")?.optimizer().pool(pool.clone()).build()?;
+    /// let (mut w, g) = (vec![1.0f32; 100_000], vec![0.5f32; 100_000]);
+    /// opt.step(&mut [Tensor::new("w", &mut w, &g)])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pool(mut self, pool: Arc<rayon::ThreadPool>) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
     /// Says how to reach the processes that have other parts of the same tensors: see
     /// [`Tensor::shard`](super::Tensor::shard). A tensor that is no shard is taken to be whole, and the same, in every
     /// process.
@@ -520,10 +539,12 @@ impl OptimizerBuilder {
         }
         let mut optimizer = Optimizer::new(self.rule, groups, plans, self.host);
         optimizer.exchange = self.exchange;
-        if self.threads != 1 {
+        optimizer.pool = self.pool;
+        if self.threads != 1 && optimizer.pool.is_none() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads);
             let pool = pool.thread_name(|index| format!("updraft-{index}")).build();
-            optimizer.pool = Some(pool.map_err(|error| Error::Threads { reason: error.to_string() })?);
+            let pool = pool.map_err(|error| Error::Threads { reason: error.to_string() })?;
+            optimizer.pool = Some(Arc::new(pool));
         }
         Ok(optimizer)
     }

@@ -51,7 +51,7 @@ pub struct Optimizer {
     /// The processes that have other parts of the same tensors.
     pub(super) exchange: Option<Arc<dyn Exchange>>,
     /// More threads than the calling one.
-    pub(super) pool: Option<rayon::ThreadPool>,
+    pub(super) pool: Option<Arc<rayon::ThreadPool>>,
     pub(super) inits: Inits,
     /// Of every step.
     pub(super) phases: u32,
@@ -173,9 +173,11 @@ impl Optimizer {
     }
 
     #[cfg(feature = "cli")]
-    /// What runs a kernel that is not the rule's as this optimizer runs those that are.
+    /// What runs a kernel that is not the rule's: the fastest code there is, in the floating-point mode of the rule's.
     pub(crate) fn runner(&mut self, kernel: Kernel) -> impl Fn(&mut Args<'_>) + Send + Sync + use<> {
+        let codegen = self.plans.codegen.take();
         let (runner, denormals) = (self.plans.code(&kernel), self.plans.denormals());
+        self.plans.codegen = codegen;
         move |args| runner.run(&kernel, denormals, args)
     }
 

@@ -503,7 +503,7 @@ impl Optimizer {
 
     /// Runs the parts of a phase for each tensor.
     fn run_tensors(&mut self, phase: u32, tensors: &mut Disjoint<'_, '_>) {
-        let threads = Threads(self.pool.as_ref());
+        let threads = Threads(self.pool.as_deref());
         let sizes = self.scratch.slots.iter().map(|index| self.tensors[*index as usize].geometry.len);
         let is_shared_out = self.scratch.slots.len() > 1 && threads.share(sizes.sum());
         // With other processes, all have to come to each exchange in the same order.
@@ -513,7 +513,7 @@ impl Optimizer {
         let mut worker = self.worker();
         let Optimizer { rule, host, groups, model, tensors: slots, scratch, pool, exchange, .. } = self;
         let shared = Shared { rule, host, groups, model, results: &scratch.results };
-        let run = Phase { phase, shared, threads: Threads(pool.as_ref()), exchange: exchange.as_deref() };
+        let run = Phase { phase, shared, threads: Threads(pool.as_deref()), exchange: exchange.as_deref() };
         for (k, (index, work)) in scratch.slots.iter().zip(&scratch.work).enumerate() {
             let Slot { known, own } = &mut slots[*index as usize];
             let work = &scratch.prepared[*work as usize];
@@ -543,7 +543,7 @@ impl Optimizer {
     }
 
     fn phase(&self, phase: u32) -> Phase<'_> {
-        let threads = Threads(self.pool.as_ref());
+        let threads = Threads(self.pool.as_deref());
         Phase { phase, shared: self.shared(), threads, exchange: self.exchange.as_deref() }
     }
 

@@ -253,7 +253,8 @@ impl<T: Erase> SweepRun<'_, T> {
     }
 
     fn run_pieces(&self, whole: Piece<'_, T>, len: usize, fills: &[Fill<'_, T>], room: &mut PieceRoom<T>) {
-        let mut pieces = Vec::new();
+        // Two a thread: on up to eight threads, nothing is allocated for them.
+        let mut pieces: SmallVec<[(Piece<'_, T>, PieceRoom<T>); 16]> = SmallVec::new();
         let mut rest = whole;
         while rest.len > len {
             let (first, later) = rest.split(len, &room.foldings);

@@ -311,3 +311,29 @@ fn states_of_every_extent_are_saved_and_loaded() {
     opt.register("w", &[3, 2, 4], Storage::F64).unwrap();
     assert!(matches!(opt.load(&file.0), Err(Error::Checkpoint { .. })));
 }
+
+/// A pool of the host's runs the steps, and changes no bit of them.
+#[test]
+fn the_host_may_lend_its_threads() {
+    let run = |pool: Option<usize>| {
+        let mut builder = updraft::Rule::shipped("clip_adamw").unwrap().optimizer();
+        let pool = pool.map(|n| std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()));
+        builder = pool.clone().into_iter().fold(builder, |builder, pool| builder.pool(pool));
+        let mut opt = builder.build().unwrap();
+        assert!(
+            pool.is_none_or(|pool| std::sync::Arc::strong_count(&pool) == 2),
+            "the optimizer holds the pool itself"
+        );
+        let g: Vec<f32> = (0..100_003).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let (mut w, mut v) = (g.clone(), g[..40_000].to_vec());
+        for _ in 0..3 {
+            let tensors = [Tensor::new("w", &mut w, &g), Tensor::new("v", &mut v, &g[..40_000])];
+            opt.step(&mut { tensors }).unwrap();
+        }
+        w.iter().chain(&v).map(|x| x.to_bits()).collect::<Vec<u32>>()
+    };
+    let alone = run(None);
+    for threads in [1, 2, 3] {
+        assert!(run(Some(threads)) == alone, "{threads} threads");
+    }
+}
