@@ -47,7 +47,6 @@ pub use shipped::{SHIPPED, SHIPPED_FRAGMENTS};
 #[cfg(feature = "cli")]
 pub(crate) use state::State;
 pub use state::StateValues;
-#[cfg(feature = "cli")]
 pub use tensor::{Element, Grad, Param, Tensor, TensorId};
 #[cfg(feature = "cli")]
 pub(crate) use threads::Threads;
