@@ -124,12 +124,14 @@ fn worst_f64(function: Function, libm: fn(f64) -> f64, count: usize) -> (f64, f6
     worst
 }
 
-/// How many f32s a test leaves out between two. With 1 every f32 is tested.
-const STRIDE: u64 = 1999;
+/// From one f32 of a test to the next. All of them take minutes a function: `UPDRAFT_ALL_F32=1 cargo test --release functions`.
+fn stride() -> u64 {
+    if std::env::var_os("UPDRAFT_ALL_F32").is_some() { 1 } else { 1999 }
+}
 
 #[track_caller]
 fn is_accurate(function: Function, libm: fn(f64) -> f64) {
-    let (units, x) = worst_f32(function, libm, STRIDE);
+    let (units, x) = worst_f32(function, libm, stride());
     assert!(units < 1.0, "{units} units of f32 at {x:e} = {:#x}", x.to_bits());
     // libm has an error of its own.
     let (steps, x) = worst_f64(function, libm, 200_000);
