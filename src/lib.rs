@@ -55,7 +55,7 @@
 )]
 //!
 //! There is no global state, and **unsafe code in two files only**: `codegen/code.rs` (executable memory and its entry)
-//! and `runtime/memory.rs` (tensors from raw pointers, and the floating-point mode).
+//! and `runtime/memory.rs` (tensors from raw pointers, the memory of states, and the floating-point mode).
 //!
 //! # What values are
 //!

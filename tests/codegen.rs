@@ -279,6 +279,11 @@ fn what_cannot_be_compiled_is_an_error() {
             (Codegen::Wide, true) => assert!(result.is_ok()),
             (Codegen::Wide, false) => assert_eq!(result.unwrap_err(), CodegenError::OtherHost(isa)),
         }
+        let text = Wide.text(&kernel(SGD), Target { isa, lanes: Lanes::Simd }, Text::Asm);
+        match isa.codegen() {
+            Codegen::Cranelift => assert_eq!(text, Err(CodegenError::OtherBackend(isa))),
+            Codegen::Wide => assert!(text.is_ok()),
+        }
     }
     assert!(matches!(Wide.compile(&ill, X86), Err(CodegenError::Invalid(_))));
 }

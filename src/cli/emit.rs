@@ -2,7 +2,6 @@
 
 use super::{Failure, load_any, parse_set, parse_store, print};
 use crate::codegen::{Isa, Lanes};
-use crate::ir::Type;
 use crate::{EmitOptions, HyperValue, Math, Stage, Storage, Store};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
@@ -49,7 +48,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let rule = load_any(&args.rule)?;
     let defaults = EmitOptions::default();
     let isa = args.isa.unwrap_or(defaults.isa);
-    let simd = isa.vector_lanes(if args.dtype.compute() == Type::F64 { 8 } else { 4 });
+    let simd = isa.vector_lanes(args.dtype.of_results().bytes());
     let lanes = match args.lanes.as_deref() {
         None => Lanes::Simd,
         Some("1") => Lanes::One,

@@ -112,6 +112,9 @@ impl Backend for Wide {
             return Cranelift.text(kernel, target, text);
         }
         verify_kernel(kernel).map_err(CodegenError::Invalid)?;
+        if target.isa.codegen() != Codegen::Wide {
+            return Err(CodegenError::OtherBackend(target.isa));
+        }
         contained(|| Ok(wide::text(kernel, target.lanes)))
     }
 }

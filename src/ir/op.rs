@@ -90,6 +90,11 @@ impl Storage {
         }
     }
 
+    /// What holds the results of computing with values that are stored like this: f32 or f64.
+    pub fn of_results(self) -> Storage {
+        if self.compute() == Type::F64 { Storage::F64 } else { Storage::F32 }
+    }
+
     /// The type that a parameter stored like this is computed in.
     pub fn compute(self) -> Type {
         match self {

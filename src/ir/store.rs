@@ -4,7 +4,7 @@
 //! [`Storage`] of its elements. A rule does not know of it: `lower` turns it into operations and into arrays that no rule
 //! can name.
 
-use super::op::{Storage, Type};
+use super::op::Storage;
 use super::step::{Array, Facts};
 use crate::check::program::{Program, StateId};
 use std::sync::Arc;
@@ -115,10 +115,7 @@ impl Stores {
         match array {
             Array::State(id) => self.state(id, param, program).storage(),
             Array::ParamRest | Array::StateRest(_) => Storage::Bf16,
-            Array::Master | Array::Average | Array::View => match param.compute() {
-                Type::F32 => Storage::F32,
-                _ => Storage::F64,
-            },
+            Array::Master | Array::Average | Array::View => param.of_results(),
             Array::Param | Array::Grad | Array::Input(_) | Array::Copy => param,
         }
     }

@@ -8,7 +8,7 @@ use super::place::{Duties, FoldOf, Home, Placed, product};
 use super::{ArrayFold, Part, Plan, ScalarFold, Skip, StreamOf, Sweep, Whole};
 use crate::check::program::Extent;
 use crate::ir::region::Region;
-use crate::ir::step::{Array, Facts, Source, Step, StepInst, Target};
+use crate::ir::step::{Array, Source, Step, StepInst, Target};
 use crate::ir::{Access, Const, Kernel, KernelInst, Op, Storage, Stream, Type, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -174,7 +174,7 @@ impl Build<'_> {
     /// Whether an array is stored as another type than it is computed in.
     fn is_converted(&self, array: Array) -> bool {
         let facts = &self.step.facts;
-        facts.storage_of(array, &self.step.program) != compute_storage(facts)
+        facts.storage_of(array, &self.step.program) != facts.storage.of_results()
     }
 
     /// Whether a small array is stored by this step.
@@ -328,14 +328,6 @@ impl Build<'_> {
 struct Direct {
     of: (Value, Option<Value>),
     after: bool,
-}
-
-/// The storage of what is computed.
-fn compute_storage(facts: &Facts) -> Storage {
-    match facts.storage.compute() {
-        Type::F32 => Storage::F32,
-        _ => Storage::F64,
-    }
 }
 
 /// Whether an array may hold something else than what was stored, or is gone.
@@ -570,7 +562,7 @@ impl<'b, 'a> KernelOf<'b, 'a> {
     fn describe(&self, of: StreamOf) -> (String, Storage, bool) {
         let (program, facts) = (&self.build.step.program, &self.build.step.facts);
         let temp = |temp: u32| self.build.temp_name(temp);
-        let compute = compute_storage(facts);
+        let compute = facts.storage.of_results();
         match of {
             StreamOf::Array(array) => (array.name(program).into(), facts.storage_of(array, program), false),
             StreamOf::Temp(index) => (temp(index), compute, false),

@@ -392,7 +392,7 @@ impl<'a> Problem<'a> {
 
     /// Of a value in a temporary array.
     fn kept_bytes(&self) -> u32 {
-        if self.step.facts.storage.compute() == Type::F32 { 4 } else { 8 }
+        self.step.facts.storage.of_results().bytes() as u32
     }
 }
 

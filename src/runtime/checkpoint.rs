@@ -473,7 +473,8 @@ fn one(view: &TensorView<'_>, dtype: Dtype) -> Option<[u8; 8]> {
     if is_one { view.data().try_into().ok() } else { None }
 }
 
-fn floats<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
+/// Little-endian values, as they lie in a file.
+pub(crate) fn floats<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
     let (whole, _) = bytes.as_chunks::<N>();
     whole.iter().map(|bytes| read(*bytes)).collect()
 }

@@ -33,7 +33,7 @@ mod threads;
 mod uniforms;
 
 #[cfg(feature = "cli")]
-pub(crate) use checkpoint::in_order;
+pub(crate) use checkpoint::{floats, in_order};
 
 pub use builder::{GroupBuilder, OptimizerBuilder, Selector};
 pub use error::Error;

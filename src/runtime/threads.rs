@@ -1,4 +1,4 @@
-//! Who runs the tensors of a step, and the pieces of a long sweep: the calling thread, or a pool of the optimizer's own.
+//! Who runs the tensors of a step, and the pieces of a long sweep: the calling thread, or a pool: the optimizer's own or the host's.
 //!
 //! What is computed does not depend on it: kernels treat each element alike, and sums have one value however they are cut.
 

@@ -1,7 +1,7 @@
 //! Arrays of floats of the types that safetensors files and tensors share.
 
 use super::error::ApplyError;
-use crate::runtime::Element;
+use crate::runtime::{Element, floats};
 use crate::{Error, Optimizer, Tensor};
 use half::{bf16, f16};
 use ndarray::{ArrayD, Axis, ShapeError};
@@ -94,8 +94,7 @@ pub(super) fn go_together(param: Dtype, grad: Dtype) -> bool {
 }
 
 fn array<const N: usize, T>(shape: &[usize], bytes: &[u8], read: fn([u8; N]) -> T) -> Result<ArrayD<T>, ShapeError> {
-    let (whole, _) = bytes.as_chunks::<N>();
-    ArrayD::from_shape_vec(shape, whole.iter().map(|bytes| read(*bytes)).collect())
+    ArrayD::from_shape_vec(shape, floats(bytes, read))
 }
 
 /// What is to be read, or that it is too large for this machine.
