@@ -157,8 +157,9 @@ pub use diagnostic::{Code, CompileError, Diagnostic, Severity};
 pub use emit::{EmitOptions, Stage, emit};
 pub use ir::{Facts, Math, Outcome, Storage, Store, Stores};
 pub use runtime::{
-    Denormals, Engine, Error, GroupBuilder, GroupMut, HyperInfo, HyperValue, Optimizer, OptimizerBuilder, Rule,
-    SHIPPED, SHIPPED_FRAGMENTS, Selector, StateValues, Tensor, TensorId,
+    Checkpoint, CheckpointEntry, CheckpointError, Denormals, Engine, Error, GroupBuilder, GroupMut, HyperInfo,
+    HyperValue, Migration, Optimizer, OptimizerBuilder, Restore, Rule, SHIPPED, SHIPPED_FRAGMENTS, Selector,
+    StateValues, Tensor, TensorId,
 };
 pub use schedule::{Advance, SHIPPED_SCHEDULES, Schedule, ScheduleRun};
 pub use source::{SourceFile, Span};

@@ -1,9 +1,10 @@
 //! What a host can get wrong while building and stepping.
 
+use super::checkpoint::CheckpointError;
 use crate::diagnostic::CompileError;
 use crate::ir::{Storage, Store};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why something was refused. Nothing has been changed.
 #[derive(Debug)]
@@ -98,8 +99,10 @@ pub enum Error {
     Overlap { first: String, second: String },
     /// A pointer of a raw tensor cannot be what was promised.
     BadPointer { tensor: String, buffer: &'static str, problem: &'static str },
-    /// A state file that cannot be used here.
-    Checkpoint { path: PathBuf, reason: String },
+    /// A checkpoint that cannot be used here; the path is that of its file, if it came from one.
+    Checkpoint { path: Option<PathBuf>, reason: CheckpointError },
+    /// A tensor that was in one group when its checkpoint was written is in another now.
+    GroupChanged { tensor: String, was: String, now: String },
     /// The code generator has no text for the rule.
     Codegen { rule: String, reason: String },
 }
@@ -280,7 +283,13 @@ impl fmt::Display for Error {
                 write!(f, "the memory of {first} overlaps {second}: a step would write what it reads; copy one")
             }
             Error::BadPointer { tensor, buffer, problem } => write!(f, "the {buffer} of `{tensor}` {problem}"),
-            Error::Checkpoint { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Error::Checkpoint { path: Some(path), reason } => write!(f, "{}: {reason}", path.display()),
+            Error::Checkpoint { path: None, reason } => write!(f, "the checkpoint cannot be used: {reason}"),
+            Error::GroupChanged { tensor, was, now } => write!(
+                f,
+                "`{tensor}` was in the group `{was}` when the checkpoint was written, and is in `{now}` now: build the optimizer \
+                 with the groups of then, or ask for migration"
+            ),
             Error::Codegen { rule, reason } => write!(f, "{rule}: {reason}"),
         }
     }
@@ -301,6 +310,22 @@ impl std::error::Error for Error {
         match self {
             Error::Io { error, .. } => Some(error),
             _ => None,
+        }
+    }
+}
+
+impl From<CheckpointError> for Error {
+    fn from(reason: CheckpointError) -> Error {
+        Error::Checkpoint { path: None, reason }
+    }
+}
+
+impl Error {
+    /// The same of a checkpoint that came from a file.
+    pub(crate) fn of_file(self, path: &Path) -> Error {
+        match self {
+            Error::Checkpoint { reason, .. } => Error::Checkpoint { path: Some(path.to_path_buf()), reason },
+            error => error,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::diagnostic::did_you_mean;
 use crate::ir::Scalar;
 use crate::ir::region::{Level, Outside, Region};
 use crate::ir::step::Source;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -206,6 +207,45 @@ impl Hypers {
     /// Sets a hyper without looking at intervals and `require`: [`Hypers::check`] does.
     pub(crate) fn set(&mut self, index: usize, value: HyperValue) {
         self.set[index] = Some(value);
+    }
+
+    /// With the values that a checkpoint says, `set` being those that did not follow from their defaults: they are set, and
+    /// so is one whose default gives another value today. What is decided when building stays. The text says what does not
+    /// fit the rule, and the second of the pair which of the values that stay are others.
+    pub(super) fn restored(
+        &self,
+        rule: &Rule,
+        group: &str,
+        saved: &BTreeMap<String, String>,
+        set: &[String],
+    ) -> Result<(Hypers, Vec<String>), String> {
+        let mut hypers = self.clone();
+        let mut stay = Vec::new();
+        let mut values = Vec::new();
+        for (index, hyper) in rule.program().hypers.iter().enumerate() {
+            let Some(text) = saved.get(&*hyper.name) else { continue };
+            let value = match hyper.default {
+                HyperDefault::Mode(_) => HyperValue::Mode(text.as_str().into()),
+                _ => text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {}),
+            };
+            find(rule.program(), &hyper.name, &value).map_err(|error| error.to_string())?;
+            if !hyper.fixed {
+                hypers.set[index] = Some(value.clone()).filter(|_| set.iter().any(|name| **name == *hyper.name));
+                values.push((index, value));
+            } else if value != self.own[index] {
+                stay.push(format!("`{}` was {value} and is {} now", hyper.name, self.own[index]));
+            }
+        }
+        hypers.evaluate(rule);
+        // In their order, as a default may use those before it.
+        for (index, value) in values {
+            if hypers.own[index] != value {
+                hypers.set[index] = Some(value);
+                hypers.evaluate(rule);
+            }
+        }
+        hypers.check(rule, group).map_err(|error| error.to_string())?;
+        Ok((hypers, stay))
     }
 
     /// What has been set here, else in `base`.

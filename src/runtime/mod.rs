@@ -36,6 +36,7 @@ mod uniforms;
 pub(crate) use checkpoint::{floats, in_order};
 
 pub use builder::{GroupBuilder, OptimizerBuilder, Selector};
+pub use checkpoint::{Checkpoint, CheckpointEntry, CheckpointError, Migration, Restore};
 pub use error::Error;
 pub use hyper::HyperValue;
 pub(crate) use hyper::{Hypers, find as hyper_named};

@@ -322,7 +322,7 @@ impl Optimizer {
     /// A state of a tensor (one per group or model: the value that the tensor sees); `None` if no plan has touched it. Of a
     /// tensor that was loaded and has not been seen since, only its own states are known.
     ///
-    /// What is kept beside the states is found by its name in a state file: `@master`, `@p.compensation`,
+    /// What is kept beside the states is found by its name in a checkpoint: `@master`, `@p.compensation`,
     /// `@m.compensation` of a state `m`.
     pub fn state(&self, tensor: &str, state: &str) -> Option<StateValues<'_>> {
         let program = self.rule.program();
@@ -392,7 +392,7 @@ impl Optimizer {
         let group = self.groups.iter().position(|group| group.matcher.matches(name, shape)).unwrap_or(0);
         let mut slot = Slot::new(name, shape, storage, group, &self.rule);
         if let Some(loaded) = self.loaded.get(name) {
-            slot.take_loaded(self.rule.program(), &self.host.stores, loaded)?;
+            slot.take_loaded(self.rule.program(), &self.host.stores, &self.groups[group].name, loaded)?;
         }
         let index = self.tensors.len() as u32;
         self.tensors.push(slot);

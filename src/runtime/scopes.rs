@@ -90,6 +90,8 @@ pub(super) struct Loaded {
     pub(super) hidden: Vec<(Array, State, Vec<usize>)>,
     /// Which part of the tensor it was, if not all.
     pub(super) shard: Option<LoadedShard>,
+    /// The group that it was in; `None` if it may be in another one now.
+    pub(super) group: Option<String>,
 }
 
 /// A part of a tensor.
@@ -212,7 +214,17 @@ impl Slot {
     }
 
     /// Takes what a file has kept for it.
-    pub(super) fn take_loaded(&mut self, program: &Program, stores: &Stores, loaded: &Loaded) -> Result<(), Error> {
+    pub(super) fn take_loaded(
+        &mut self,
+        program: &Program,
+        stores: &Stores,
+        group: &str,
+        loaded: &Loaded,
+    ) -> Result<(), Error> {
+        if let Some(was) = loaded.group.as_ref().filter(|was| *was != group) {
+            let (tensor, was, now) = (self.name.clone(), was.clone(), group.to_string());
+            return Err(Error::GroupChanged { tensor, was, now });
+        }
         self.t = loaded.t;
         if let Some(LoadedShard { shape, first, len }) = &loaded.shard {
             if **shape != *self.shape {

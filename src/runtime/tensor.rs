@@ -355,6 +355,8 @@ pub(super) trait Stored: Copy + Default + Send + Sync + 'static {
     fn buffer_mut(slice: &mut [Self]) -> Buffer<'_>;
     /// The memory of copies.
     fn copies(copies: &mut Copies) -> &mut Vec<Vec<Self>>;
+    /// A state of these values.
+    fn state(values: &[Self]) -> State;
     /// As values of the compute type.
     fn column(values: Vec<Self>) -> Column;
     /// Values of the compute type, each rounded once.
@@ -403,6 +405,10 @@ macro_rules! element {
 
             fn copies(copies: &mut Copies) -> &mut Vec<Vec<$ty>> {
                 &mut copies.$ty
+            }
+
+            fn state(values: &[$ty]) -> State {
+                State::$variant(values.to_vec().into())
             }
 
             fn column(values: Vec<$ty>) -> Column {

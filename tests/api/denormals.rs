@@ -24,7 +24,7 @@ fn run(build: impl FnOnce(OptimizerBuilder) -> OptimizerBuilder) -> Vec<Vec<u8>>
     let mut all: Vec<Vec<u8>> =
         [&a, &b].into_iter().map(|x| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).collect();
     all.push(c.iter().flat_map(|x| x.to_le_bytes()).collect());
-    all.push(bytes(&opt, "denormals"));
+    all.push(bytes(&opt));
     all
 }
 

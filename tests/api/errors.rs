@@ -57,7 +57,7 @@ impl World {
         for tensor in ["a", "b", "new"] {
             text += &format!("{tensor}: {} steps\n", self.opt.steps(tensor));
         }
-        text + &String::from_utf8_lossy(&bytes(&self.opt, "world"))
+        text + &String::from_utf8_lossy(&bytes(&self.opt))
     }
 }
 

@@ -27,25 +27,25 @@ fn a_skipped_step_leaves_every_byte() {
     let (mut v, mut a) = (w.clone(), b.clone());
     let (first_w, first_b) = (w.clone(), b.clone());
     // Before the first step that is taken, nothing is kept.
-    let empty = bytes(&opt, "empty");
+    let empty = bytes(&opt);
     step(&mut opt, (&mut w, &mut b), (&gw, &bad), 0.0);
     step(&mut opt, (&mut w, &mut b), (&gw, &gb), 3.0);
     assert!(opt.last_skipped() && opt.skipped() == 2);
     assert_eq!((&w, &b), (&first_w, &first_b));
     assert_eq!((opt.state_bytes(), opt.steps("w")), (0, 0));
-    assert!(bytes(&opt, "skipped") == empty);
+    assert!(bytes(&opt) == empty);
     for k in 0..4 {
         step(&mut opt, (&mut w, &mut b), (&gw, &gb), 0.0);
         step(&mut other, (&mut v, &mut a), (&gw, &gb), 0.0);
         assert!(!opt.last_skipped());
-        let before = bytes(&opt, "before");
+        let before = bytes(&opt);
         step(&mut opt, (&mut w, &mut b), (&gw, &if k % 2 == 0 { bad.clone() } else { gb.clone() }), 3.0);
         assert!(opt.last_skipped());
-        assert!(bytes(&opt, "after") == before);
+        assert!(bytes(&opt) == before);
         assert_eq!((&w, &b), (&v, &a));
         assert_eq!(opt.hyper("lr").unwrap(), other.hyper("lr").unwrap());
     }
-    assert!(bytes(&opt, "one") == bytes(&other, "other"));
+    assert!(bytes(&opt) == bytes(&other));
     // An input belongs to the step that it was given for, taken or not.
     let error = opt.step(&mut [Tensor::new("w", &mut w, &gw)]).unwrap_err();
     assert!(matches!(error, Error::MissingInput { .. }), "{error}");
@@ -196,11 +196,11 @@ fn views_are_derived_from_what_is_kept() {
     opt.register("w", &[2, 3], Storage::F64).unwrap();
     assert_eq!(opt.view("mixed", "w", &w).unwrap(), w);
     opt.step(&mut [Tensor::new("w", &mut w, &g)]).unwrap();
-    let before = bytes(&opt, "view");
+    let before = bytes(&opt);
     w.fill(4.0);
     assert_eq!(opt.view("mixed", "w", &w).unwrap(), ArrayD::from_elem(IxDyn(&[2, 3]), 2.0));
     assert_eq!(opt.view("rows", "w", &w).unwrap(), ArrayD::from_elem(IxDyn(&[2, 3]), 3.0 + 4.0 + 1.0));
-    assert!(bytes(&opt, "view") == before);
+    assert!(bytes(&opt) == before);
     let error = opt.view("mixd", "w", &w).unwrap_err();
     assert!(error.to_string().contains("did you mean `mixed`?"), "{error}");
     assert!(matches!(opt.view("mixed", "v", &w), Err(Error::UnknownTensor { .. })));
@@ -299,7 +299,7 @@ fn states_of_every_extent_are_saved_and_loaded() {
                 opt.load(&file.0).unwrap();
             }
         }
-        (w, bytes(&opt, "extents-end"))
+        (w, bytes(&opt))
     };
     assert!(run(true) == run(false));
     let tensors = std::fs::read(&file.0).unwrap();

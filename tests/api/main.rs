@@ -1,6 +1,7 @@
 //! The promises of the runtime, each through the public API: hypers and groups, tensors of every layout, states and
-//! inputs of every extent, errors that change nothing, and state files from which work goes on as if never interrupted.
+//! inputs of every extent, errors that change nothing, and checkpoints from which work goes on as if never interrupted.
 
+mod checkpoints;
 mod conditions;
 #[cfg(feature = "jit")]
 mod denormals;
@@ -14,7 +15,6 @@ mod plans;
 mod raw;
 mod resume;
 mod shards;
-mod state_files;
 mod states;
 mod stores;
 mod tensors;
@@ -50,11 +50,9 @@ impl Drop for Scratch {
     }
 }
 
-/// Everything that an optimizer keeps, as the bytes of its state file.
-fn bytes(opt: &Optimizer, name: &str) -> Vec<u8> {
-    let file = Scratch::new(name);
-    opt.save(&file.0).unwrap();
-    std::fs::read(&file.0).unwrap()
+/// Everything that an optimizer keeps, as the bytes of its checkpoint.
+fn bytes(opt: &Optimizer) -> Vec<u8> {
+    opt.to_bytes().unwrap()
 }
 
 /// Reproducible values in (-2, 2).

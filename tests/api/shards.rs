@@ -249,7 +249,7 @@ fn shards_are_saved_and_loaded() {
                 opt.load(&file.0).unwrap();
             }
         }
-        (p, crate::bytes(&opt, "shard-end"))
+        (p, crate::bytes(&opt))
     };
     assert!(run(true) == run(false));
     let mut opt = Rule::shipped("adam").unwrap().optimizer().build().unwrap();

@@ -36,7 +36,7 @@ fn run(build: &dyn Fn() -> OptimizerBuilder, threads: usize, rank: usize) -> Vec
     let mut all: Vec<Vec<u8>> =
         params.iter().map(|p| p.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).collect();
     all.extend(wide.iter().map(|p| p.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()));
-    all.push(bytes(&opt, "threads"));
+    all.push(bytes(&opt));
     all
 }
 

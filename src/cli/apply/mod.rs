@@ -21,7 +21,7 @@ use super::{
 };
 use crate::check::program::Extent;
 use crate::diagnostic::did_you_mean;
-use crate::{Engine, Error, HyperValue, Math, Optimizer, Rule, Store};
+use crate::{Checkpoint, Engine, Error, HyperValue, Math, Optimizer, Restore, Rule, Store};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use inputs::{Input, inputs};
 use params::{Params, open};
@@ -60,6 +60,9 @@ pub(super) struct Args {
     /// Where the state after the last step goes
     #[arg(long, value_name = "FILE")]
     state_out: Option<PathBuf>,
+    /// Take the state also if the rule has changed since: what both have is taken over, and a note lists the rest
+    #[arg(long, requires = "state")]
+    migrate: bool,
     /// Set a hyper; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, HyperValue)>,
@@ -146,16 +149,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         schedules.push(schedule.clone());
         builder = builder.schedule(hyper, schedule)?;
     }
-    builder = builder.seed(args.seed.or_else(|| seed_of(args.state.as_deref()?)).unwrap_or(0));
+    let state = args.state.as_ref().map(|path| Ok::<_, Failure>((path, read_state(path)?))).transpose()?;
+    let seed = state.as_ref().and_then(|(_, checkpoint)| checkpoint.metadata("seed").parse().ok());
+    builder = builder.seed(args.seed.or(seed).unwrap_or(0));
     for report in reports.iter().flat_map(Reports::names) {
         builder = builder.report(report)?;
     }
     let mut optimizer = builder.build()?;
-    if let Some(path) = &args.state {
-        optimizer.load(path).map_err(|error| match error {
-            Error::Io { path, error } => ApplyError::Read { path, error }.into(),
-            error => Failure::from(error),
-        })?;
+    if let Some((path, checkpoint)) = state {
+        // Hypers are this command's.
+        let how = Restore { hypers: false, migrate: args.migrate };
+        let migration = optimizer.restore(&checkpoint, how).map_err(|error| error.of_file(path))?;
+        if !migration.is_empty() {
+            note(&format!("{}: {migration}", path.display()));
+        }
     }
     let (params_bytes, grads_bytes) = (read(&args.params)?, read(&args.grads)?);
     let params_file = open(&args.params, &params_bytes)?;
@@ -189,7 +196,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         outputs.push((path, reports.text().into_bytes()));
     }
     if let Some(path) = &args.state_out {
-        outputs.push((path, optimizer.to_bytes().map_err(Failure::Message)?));
+        outputs.push((path, optimizer.to_bytes()?));
     }
     if let Some(warning) = optimizer.warning() {
         warn(warning);
@@ -220,11 +227,11 @@ fn say_skipped(optimizer: &Optimizer, params: &Params<'_>, before: &[u64], skipp
     }
 }
 
-/// The seed of a state. What is wrong with the file is found when it is loaded.
-fn seed_of(state: &Path) -> Option<u64> {
-    let bytes = std::fs::read(state).ok()?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
-    header.metadata().as_ref()?.get("seed")?.parse().ok()
+fn read_state(path: &Path) -> Result<Checkpoint, Failure> {
+    Checkpoint::read(path).map_err(|error| match error {
+        Error::Io { path, error } => ApplyError::Read { path, error }.into(),
+        error => error.into(),
+    })
 }
 
 /// Better before the steps than after them.
