@@ -16,6 +16,7 @@ mod doc;
 mod emit;
 mod explain;
 mod fmt;
+mod inspect;
 mod list;
 mod schedule;
 mod train;
@@ -62,6 +63,7 @@ enum Command {
     Apply(apply::Args),
     Schedule(schedule::Args),
     Train(train::Args),
+    Inspect(inspect::Args),
     Bench(bench::Args),
     Completions(completions::Args),
 }
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => apply::run(&args),
         Command::Schedule(args) => schedule::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

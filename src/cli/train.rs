@@ -3,16 +3,17 @@
 //! The trainer is [`crate::train`]; here are its arguments, a progress bar where stderr is a terminal, and a line for each
 //! epoch on stdout.
 
+use super::apply::distinct;
 use super::{
-    Failure, check_settings, count, load_rule, load_schedule, parse_schedule, parse_set, parse_store, print, warn,
-    with_settings, wrap, write_files,
+    Failure, check_settings, count, load_rule, load_schedule, note, parse_schedule, parse_set, parse_store, print,
+    warn, with_settings, wrap, write_files,
 };
-use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, Weights, check, page, table, train};
-use crate::{Advance, Error, HyperValue, Optimizer, Schedule, Store};
+use crate::train::{BatchDone, Digits, Epoch, Options, Progress, Run, Start, Weights, check, page, table, train_from};
+use crate::{Advance, Checkpoint, Error, HyperValue, Optimizer, Restore, Schedule, Store};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train a small network on handwritten digits with one or more rules
 #[derive(clap::Args)]
@@ -60,6 +61,18 @@ pub(super) struct Args {
     /// How many threads share the work of a step, 0 for all that the machine has; any number gives the same losses
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=1024))]
     threads: u32,
+    /// Save parameters, state and progress here after every epoch: the old file or the new one is whole at any moment
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Go on from the checkpoint, if it is there, to the bit; hypers are those of then, but for what --set says
+    #[arg(long, requires = "checkpoint")]
+    resume: bool,
+    /// How many earlier checkpoints stay, as FILE.1 (the last), FILE.2 and so on
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "checkpoint")]
+    keep: usize,
+    /// Go on also if the rule has changed since: what both have is taken over, and a note lists the rest
+    #[arg(long, requires = "resume")]
+    migrate: bool,
     /// Write a page with the curves of all rules
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -67,7 +80,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut optimizers = build(args)?;
-    if let Some(path) = &args.report {
+    distinct(&[("--checkpoint", args.checkpoint.as_ref()), ("--report", args.report.as_ref())])?;
+    for path in [&args.report, &args.checkpoint].into_iter().flatten() {
         // Better now than after minutes of training.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let why = match folder {
@@ -78,6 +92,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         if let Some(why) = why {
             return Err(Failure::Message(format!("cannot write `{}`: {why}", path.display())));
         }
+    }
+    if args.checkpoint.is_some() && optimizers.len() > 1 {
+        return Err(Failure::Usage("a checkpoint is of one run: give one rule, or no --checkpoint".to_string()));
     }
     for optimizer in &optimizers {
         check(optimizer).map_err(|error| Failure::Message(error.to_string()))?;
@@ -92,14 +109,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     for optimizer in &mut optimizers {
         let rule = optimizer.rule().clone();
         let weights = if args.ema.is_some() { Weights::Average } else { Weights::of(&rule) };
+        let (epochs, batch) = (args.epochs as usize, args.batch as usize);
+        let options = Options { epochs, batch, seed: args.seed, weights };
+        let start = start(args, optimizer, &digits, &options)?;
+        let weights = &options.weights;
         let title = format!("{}: {}", rule.name(), hypers_text(optimizer, args.advance));
         let width = super::columns().unwrap_or(usize::MAX);
         let title = wrap(&title, width, rule.name().chars().count() + 2);
-        print(&format!("{title}\n{}{HEAD}\n", tested_text(&weights, args.ema)))?;
-        let (epochs, batch) = (args.epochs as usize, args.batch as usize);
-        let options = Options { epochs, batch, seed: args.seed, weights };
-        let mut display = Display { bar: None, epochs: options.epochs, closed: false };
-        let run = train(&digits, optimizer, &options, &mut display);
+        print(&format!("{title}\n{}{HEAD}\n", tested_text(weights, args.ema)))?;
+        let checkpoint = args.checkpoint.as_deref().map(|path| (path, args.keep));
+        let mut display = Display { bar: None, epochs: options.epochs, closed: false, checkpoint };
+        let run = train_from(start, &digits, optimizer, &options, &mut display);
         if let Some(warning) = optimizer.warning().filter(|_| runs.is_empty()) {
             warn(warning);
         }
@@ -124,6 +144,42 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         (1, Some(diverged)) if !several => Err(Failure::Message(diverged.to_string())),
         (n, _) => Err(Failure::Message(format!("{} of {} diverged", n, count(runs.len(), "run")))),
     }
+}
+
+/// Where a run begins, with its optimizer restored if it begins at a checkpoint.
+fn start(args: &Args, optimizer: &mut Optimizer, digits: &Digits, options: &Options) -> Result<Start, Failure> {
+    let Some(path) = &args.checkpoint else { return Ok(Start::default()) };
+    let shown = path.display();
+    match (path.exists(), args.resume) {
+        (false, false) => return Ok(Start::default()),
+        (false, true) => {
+            note(&format!("there is no `{shown}` yet: the run begins at its first epoch"));
+            return Ok(Start::default());
+        }
+        (true, false) => {
+            let message =
+                format!("`{shown}` is there already: pass --resume to go on from it, or remove it to begin anew");
+            return Err(Failure::Message(message));
+        }
+        (true, true) => {}
+    }
+    let checkpoint = Checkpoint::read(path)?;
+    let of_file = |error: String| Failure::Message(format!("{shown}: {error}"));
+    let start = Start::of(&checkpoint, digits, options).map_err(|error| of_file(error.to_string()))?;
+    let migration = optimizer.restore(&checkpoint, Restore { migrate: args.migrate, hypers: true });
+    let migration = migration.map_err(|error| error.of_file(path))?;
+    if !migration.is_empty() {
+        note(&format!("{shown}: {migration}"));
+    }
+    for (name, value) in &args.set {
+        // What is decided when building is as it was, or the checkpoint would have been refused.
+        let Ok(was) = optimizer.hyper(name) else { continue };
+        if was != *value && optimizer.set(name, value.clone()).is_ok() {
+            note(&format!("`{name}` was {was} and is {value} from here"));
+        }
+    }
+    note(&format!("going on from `{shown}` after {}", count(start.epochs(), "epoch")));
+    Ok(start)
 }
 
 fn advances() -> impl TypedValueParser<Value = Advance> {
@@ -195,14 +251,16 @@ fn build(args: &Args) -> Result<Vec<Optimizer>, Failure> {
 const HEAD: &str = "epoch  train loss  test loss  test accuracy  forward  backward     step     rest";
 
 /// Shows how a run goes.
-struct Display {
+struct Display<'a> {
     bar: Option<ProgressBar>,
     epochs: usize,
+    /// Where checkpoints go, and how many earlier ones stay.
+    checkpoint: Option<(&'a Path, usize)>,
     /// Nobody reads stdout any more.
     closed: bool,
 }
 
-impl Progress for Display {
+impl Progress for Display<'_> {
     fn start(&mut self, rule: &str, steps: usize) {
         if !io::stderr().is_terminal() {
             return;
@@ -232,6 +290,11 @@ impl Progress for Display {
             Some(bar) => bar.suspend(say),
             None => say(),
         };
+    }
+
+    fn checkpoint(&mut self, take: &mut dyn FnMut() -> Checkpoint) -> Result<(), String> {
+        let Some((path, keep)) = self.checkpoint else { return Ok(()) };
+        take().save_keeping(path, keep).map_err(|error| error.to_string())
     }
 
     fn finish(&mut self, _: &Run) {

@@ -46,6 +46,22 @@ pub struct Split {
 }
 
 impl Digits {
+    /// Tells these digits from all others: XXH3 of the images and labels, in hex.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut hash = twox_hash::XxHash3_128::new();
+        for Split { pixels, labels, rows, cols } in [&self.train, &self.test] {
+            [rows, cols, &labels.len()].iter().for_each(|n| hash.write(&(**n as u64).to_le_bytes()));
+            hash.write(pixels);
+            hash.write(labels);
+        }
+        format!("{:032x}", hash.finish_128())
+    }
+
+    /// How many numbers an image has.
+    pub(super) fn size(&self) -> usize {
+        self.train.rows * self.train.cols
+    }
+
     /// The embedded set: 8,000 images of 28 x 28 to train on and 2,000 to test on, a part of MNIST.
     ///
     /// # Errors

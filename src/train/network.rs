@@ -14,7 +14,7 @@ use std::fmt;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewD, ArrayViewMut2, ArrayViewMutD, Zip, s};
 
-use super::data::Split;
+use super::data::{CLASSES, Split};
 use super::random::{Purpose, generator, symmetric};
 use crate::runtime::Tensor;
 
@@ -87,6 +87,17 @@ impl Network {
             }
         });
         Network { layers }
+    }
+
+    /// The name and the shape of each parameter of a network with this many inputs, in the order of its tensors.
+    pub(super) fn shapes(inputs: usize) -> Vec<(&'static str, Vec<usize>)> {
+        let sizes = [inputs, HIDDEN[0], HIDDEN[1], CLASSES];
+        let layers = NAMES.iter().enumerate();
+        let shapes = layers.flat_map(|(layer, [weight, bias])| {
+            let (inputs, outputs) = (sizes[layer], sizes[layer + 1]);
+            [(*weight, vec![outputs, inputs]), (*bias, vec![outputs])]
+        });
+        shapes.collect()
     }
 
     /// The number of parameters.

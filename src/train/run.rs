@@ -14,8 +14,9 @@ use super::data::{CLASSES, Digits, Split};
 use super::inputs::{LossInput, check};
 use super::network::{Buffers, HIDDEN, Network, Place, backward, first_not_finite, forward, loss};
 use super::random::{Purpose, generator, shuffle};
+use super::start::{Start, checkpoint};
 use super::weights::Weights;
-use crate::runtime::{Error, Optimizer};
+use crate::runtime::{Checkpoint, Error, Optimizer};
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,6 +218,16 @@ pub enum TrainError {
         /// What the optimizer said.
         message: String,
     },
+    /// A checkpoint is of no run that could go on here.
+    Resume {
+        /// What differs.
+        reason: String,
+    },
+    /// A checkpoint could not be saved.
+    Save {
+        /// Why.
+        message: String,
+    },
     /// The optimizer refused a step.
     Step {
         /// The rule's name.
@@ -244,6 +255,8 @@ impl fmt::Display for TrainError {
                  network have one: guard it with `if rank >= 2 {{ ... }}`"
             ),
             TrainError::Weights { rule, message } => write!(f, "rule `{rule}` cannot be tested: {message}"),
+            TrainError::Resume { reason } => write!(f, "the run cannot go on from this checkpoint: {reason}"),
+            TrainError::Save { message } => f.write_str(message),
             TrainError::Step { rule, step, message } => write!(f, "rule `{rule}` failed at step {step}: {message}"),
         }
     }
@@ -266,6 +279,12 @@ pub trait Progress {
     /// An epoch was completed and tested.
     fn epoch(&mut self, epoch: &Epoch) {
         let _ = epoch;
+    }
+
+    /// An epoch is over, and a checkpoint of the run may be taken and kept. An error ends the run.
+    fn checkpoint(&mut self, take: &mut dyn FnMut() -> Checkpoint) -> Result<(), String> {
+        let _ = take;
+        Ok(())
     }
 
     /// The run is over; what it measured is complete.
@@ -296,6 +315,20 @@ pub struct BatchDone {
 /// step. A loss that turns non-finite ends the run early, unless its step is skipped, but is no error: see
 /// [`Run::diverged`].
 pub fn train(
+    digits: &Digits,
+    optimizer: &mut Optimizer,
+    options: &Options,
+    progress: &mut dyn Progress,
+) -> Result<Run, TrainError> {
+    train_from(Start::default(), digits, optimizer, options, progress)
+}
+
+/// Like [`train`], from where a run was; its optimizer has been restored already. A run that has all its epochs is over.
+///
+/// # Errors
+/// Those of [`train`], [`TrainError::Resume`] and [`TrainError::Save`].
+pub fn train_from(
+    start: Start,
     digits: &Digits,
     optimizer: &mut Optimizer,
     options: &Options,
@@ -338,8 +371,9 @@ pub fn train(
         schedule: schedule.to_string(),
         values: Vec::with_capacity(run.losses.capacity()),
     }));
+    start.give(&mut work.network, &mut run)?;
     progress.start(&run.rule, options.epochs.saturating_mul(run.steps_per_epoch()));
-    for number in 1..=options.epochs {
+    for number in run.epochs.len() + 1..=options.epochs {
         let mut clock = Clock::start();
         let skipped = run.skipped;
         let trained = train_epoch(number, images, &mut work, optimizer, &mut run, &mut clock, progress)?;
@@ -358,6 +392,8 @@ pub fn train(
                 run.epochs.push(epoch);
                 optimizer.observe("metric", test_loss);
                 optimizer.end_epoch();
+                let mut take = || checkpoint(optimizer, &mut work.network, &run, digits);
+                progress.checkpoint(&mut take).map_err(|message| TrainError::Save { message })?;
             }
             Err(diverged) => {
                 run.diverged = Some(diverged);
@@ -535,6 +571,7 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{corners, options};
     use super::*;
     use crate::runtime::Rule;
 
@@ -558,21 +595,6 @@ if t == 3 { p += room }
 
     fn descent(lr: f64) -> Optimizer {
         Rule::parse("descent", DESCENT).unwrap().optimizer().set("lr", lr).unwrap().build().unwrap()
-    }
-
-    /// 40 images of 2 x 2 that are easy to tell apart, 12 of them again to test on.
-    fn corners() -> Digits {
-        let split = |count: usize| {
-            let labels: Vec<u8> = (0..count).map(|index| (index % 4) as u8).collect();
-            let pixels =
-                labels.iter().flat_map(|&label| (0..4).map(move |at| if at == label { 250 } else { 5 })).collect();
-            Split::from_parts(pixels, labels, 2, 2)
-        };
-        Digits::from_parts(split(40), split(12))
-    }
-
-    fn options(epochs: usize, batch: usize, seed: u64) -> Options {
-        Options { epochs, batch, seed, ..Options::default() }
     }
 
     #[test]
