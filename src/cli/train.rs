@@ -165,7 +165,7 @@ fn start(args: &Args, optimizer: &mut Optimizer, digits: &Digits, options: &Opti
     }
     let checkpoint = Checkpoint::read(path)?;
     let of_file = |error: String| Failure::Message(format!("{shown}: {error}"));
-    let start = Start::of(&checkpoint, digits, options).map_err(|error| of_file(error.to_string()))?;
+    let start = Start::of(&checkpoint, digits, optimizer, options).map_err(|error| of_file(error.to_string()))?;
     let migration = optimizer.restore(&checkpoint, Restore { migrate: args.migrate, hypers: true });
     let migration = migration.map_err(|error| error.of_file(path))?;
     if !migration.is_empty() {

@@ -326,7 +326,7 @@ pub fn train(
 /// Like [`train`], from where a run was; its optimizer has been restored already. A run that has all its epochs is over.
 ///
 /// # Errors
-/// Those of [`train`], [`TrainError::Resume`] and [`TrainError::Save`].
+/// Those of [`train`], and [`TrainError::Save`].
 pub fn train_from(
     start: Start,
     digits: &Digits,
@@ -371,7 +371,7 @@ pub fn train_from(
         schedule: schedule.to_string(),
         values: Vec::with_capacity(run.losses.capacity()),
     }));
-    start.give(&mut work.network, &mut run)?;
+    start.give(&mut work.network, &mut run);
     progress.start(&run.rule, options.epochs.saturating_mul(run.steps_per_epoch()));
     for number in run.epochs.len() + 1..=options.epochs {
         let mut clock = Clock::start();

@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 /// let mut resumed = build()?;
 /// resumed.restore(&checkpoint, Default::default())?;
 /// let options = Options { epochs: 2, ..options };
-/// let start = Start::of(&checkpoint, &digits, &options)?;
+/// let start = Start::of(&checkpoint, &digits, &resumed, &options)?;
 /// let run = train_from(start, &digits, &mut resumed, &options, &mut ())?;
 /// assert_eq!((run.epochs.len(), run.losses.len()), (2, 8));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -59,9 +59,28 @@ impl Start {
     /// Where a checkpoint says that a run was.
     ///
     /// # Errors
-    /// [`TrainError::Resume`], if the checkpoint is of no run, or of one on other data, with other batches or another seed.
-    pub fn of(checkpoint: &Checkpoint, digits: &Digits, options: &Options) -> Result<Start, TrainError> {
-        read(checkpoint, digits, options).map_err(|reason| TrainError::Resume { reason })
+    /// [`TrainError::Resume`], if the checkpoint is of no run, or of one on other data, with other batches, another seed, or
+    /// schedules for other hypers.
+    pub fn of(
+        checkpoint: &Checkpoint,
+        digits: &Digits,
+        optimizer: &Optimizer,
+        options: &Options,
+    ) -> Result<Start, TrainError> {
+        let start = read(checkpoint, digits, options).and_then(|start| start.driven_as(optimizer));
+        start.map_err(|reason| TrainError::Resume { reason })
+    }
+
+    /// Itself, if schedules drove the hypers that they drive now.
+    fn driven_as(self, optimizer: &Optimizer) -> Result<Start, String> {
+        let now: Vec<&str> = optimizer.driven().map(|(hyper, ..)| hyper).collect();
+        if let Some(hyper) = now.iter().find(|hyper| !self.driven.contains_key(**hyper)) {
+            return Err(format!("no schedule drove `{hyper}` when it was written, and one does now"));
+        }
+        match self.driven.iter().find(|(hyper, _)| !now.contains(&hyper.as_str())) {
+            Some((hyper, _)) => Err(format!("a schedule drove `{hyper}` when it was written: attach the same one")),
+            None => Ok(self),
+        }
     }
 
     /// How many epochs are done.
@@ -70,17 +89,9 @@ impl Start {
     }
 
     /// Gives a run what it had.
-    pub(super) fn give(self, network: &mut Network, run: &mut Run) -> Result<(), TrainError> {
+    pub(super) fn give(self, network: &mut Network, run: &mut Run) {
         for driven in &mut run.driven {
-            if !self.epochs.is_empty() {
-                let values = self.driven.get(&driven.hyper).filter(|values| values.len() == self.losses.len());
-                let Some(values) = values else {
-                    let hyper = &driven.hyper;
-                    let reason = format!("no schedule drove `{hyper}` when it was written");
-                    return Err(TrainError::Resume { reason });
-                };
-                driven.values.extend(values);
-            }
+            driven.values.extend(self.driven.get(&driven.hyper).into_iter().flatten());
         }
         let mut params: Vec<Option<Vec<f32>>> = self.params.into_iter().map(Some).collect();
         network.exchange(&mut params);
@@ -88,7 +99,6 @@ impl Start {
         run.skipped = self.skipped;
         self.epochs.iter().for_each(|epoch| run.seconds += epoch.seconds);
         run.epochs = self.epochs;
-        Ok(())
     }
 }
 
@@ -174,7 +184,11 @@ fn read(checkpoint: &Checkpoint, digits: &Digits, options: &Options) -> Result<S
         let hyper = name.strip_prefix("train.values of ")?;
         Some((hyper.to_string(), array(name).ok()?.1.to_vec()))
     });
-    Ok(Start { params, losses: losses.to_vec(), skipped: number("skipped") as usize, driven: driven.collect(), epochs })
+    let driven: BTreeMap<String, Vec<f64>> = driven.collect();
+    if let Some((hyper, values)) = driven.iter().find(|(_, values)| values.len() != losses.len()) {
+        return Err(format!("its {} values of `{hyper}` are not those of {} steps", values.len(), losses.len()));
+    }
+    Ok(Start { params, losses: losses.to_vec(), skipped: number("skipped") as usize, driven, epochs })
 }
 
 #[cfg(test)]
@@ -225,7 +239,7 @@ mod tests {
             let checkpoint = Checkpoint::from_bytes(&take.taken.unwrap().to_bytes().unwrap()).unwrap();
             let mut optimizer = build();
             optimizer.restore(&checkpoint, Restore::default()).unwrap();
-            let start = Start::of(&checkpoint, &digits, &all).unwrap();
+            let start = Start::of(&checkpoint, &digits, &optimizer, &all).unwrap();
             assert_eq!(start.epochs(), after);
             let mut end = Take { after: 4 - after, taken: None };
             let run = train_from(start, &digits, &mut optimizer, &all, &mut end).unwrap();
@@ -249,7 +263,7 @@ mod tests {
         train(&digits, &mut build(), &options(1, 7, 3), &mut take).unwrap();
         let checkpoint = take.taken.unwrap();
         let refused = |checkpoint: &Checkpoint, digits: &Digits, options: &Options| {
-            Start::of(checkpoint, digits, options).unwrap_err().to_string()
+            Start::of(checkpoint, digits, &build(), options).unwrap_err().to_string()
         };
         assert!(refused(&checkpoint, &digits, &options(1, 8, 3)).contains("--batch 7"));
         assert!(refused(&checkpoint, &digits, &options(1, 7, 4)).contains("--seed 3"));
@@ -267,5 +281,12 @@ mod tests {
         assert!(changed(&|c| c.put_param("b3", &[9], &[1.0f32; 9]).unwrap()).contains("`b3` is not f32 of shape [10]"));
         assert!(changed(&|c| c.put_param("w1", &[512, 4], &[1.0f64; 2048]).unwrap()).contains("`w1`"));
         assert!(changed(&|c| c.put_text("train", "{")).contains("cannot be read"));
+        let values = |c: &mut Checkpoint| c.put_array("train.values of lr", &[1], &[0.1]).unwrap();
+        assert!(changed(&values).contains("1 values of `lr`"));
+        let other = |c: &mut Checkpoint| c.put_array("train.values of eps", &[6], &[0.1; 6]).unwrap();
+        assert!(changed(&other).contains("a schedule drove `eps`"));
+        let plain = Rule::shipped("adamw").unwrap().optimizer().build().unwrap();
+        let error = Start::of(&checkpoint, &digits, &plain, &options(1, 7, 3)).unwrap_err().to_string();
+        assert!(error.contains("a schedule drove `lr`"), "{error}");
     }
 }
