@@ -18,7 +18,7 @@ fn code_is_never_writable_and_is_given_back() {
     let text =
         "kernel k f32 {\nuniform u\nstream p f32 rw\n%0 = load p\n%1 = uniform u\n%2 = mul %0, %1\nstore p, %2\n}";
     let kernel = parse_kernel(text).unwrap();
-    let compile = || Cranelift.compile(&kernel, Target::host().unwrap()).unwrap();
+    let compile = || Cranelift::default().compile(&kernel, Target::host().unwrap()).unwrap();
     drop(compile());
     let before = count(&maps(), "r-x");
 
