@@ -99,7 +99,7 @@ fn engines_agree_on(seeds: Range<u64>, which: Which) {
         }
         engines_agree(seed, which, &lengths);
         let done = seed - seeds.start + 1;
-        if done % 20_000 == 0 {
+        if done.is_multiple_of(20_000) {
             println!("{done} kernels");
         }
     }
