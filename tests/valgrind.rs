@@ -120,10 +120,10 @@ fn run_steps() {
             let mut opt = rule.optimizer().codegen(*codegen).build().unwrap();
             let (arrays, scalars): (Vec<&Input>, Vec<&Input>) =
                 rule.program().inputs.iter().partition(|input| input.extent == Extent::Element);
-            scalars.iter().for_each(|input| opt.input(&input.name, 0.75).unwrap());
             let (mut a, mut b, mut c) = (vec![1.0f32; 37], vec![-2.0f64; 5], vec![bf16::ONE; 19]);
             let (ga, gb, gc) = (vec![0.5f32; 37], vec![0.25f64; 5], vec![bf16::from_f32(0.125); 19]);
             for _ in 0..2 {
+                scalars.iter().for_each(|input| opt.input(&input.name, 0.75).unwrap());
                 let of_a = Tensor::new("a", &mut a, &ga);
                 let of_b = Tensor::new("b", &mut b, &gb);
                 let of_c = Tensor::new("c", &mut c, &gc);
