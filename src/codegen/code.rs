@@ -100,7 +100,7 @@ impl Code {
         // the kernel that it was made of. Of each stream it touches elements `0..len`, which the slice has: `check`
         // compared the lengths too. It writes only streams whose access says so
         // (`verify_kernel` before compiling), and for these `check` found a mutable slice, which no other slice of
-        // `args` overlaps by Rust's borrows. See tests/kernel.rs.
+        // `args` overlaps by Rust's borrows. See tests/kernel and tests/guard_pages.
         unsafe { (self.entry)(streams.as_ptr(), uniforms, len) };
         Ok(())
     }

@@ -2,6 +2,7 @@
 #![cfg(feature = "jit")]
 
 mod data;
+mod functions;
 #[path = "../generate/mod.rs"]
 mod generate;
 mod halves;

@@ -290,13 +290,13 @@ meaning!(meaning_f64, f64, i64, u64);
 
 /// The values that every operation is held to, of both signs: zero, the least and the greatest subnormal, the least
 /// normal, one, the greatest, infinity, a quiet and a signalling NaN.
-fn grid_f32() -> Vec<f32> {
+pub fn grid_f32() -> Vec<f32> {
     let positive = [0, 1, 0x007f_ffff, 0x0080_0000, 0x3f80_0000, 0x7f7f_ffff, 0x7f80_0000, 0x7fc0_0000, 0x7f80_0001];
     positive.iter().flat_map(|bits| [*bits, bits | 1 << 31]).map(f32::from_bits).collect()
 }
 
 /// The same of f64.
-fn grid_f64() -> Vec<f64> {
+pub fn grid_f64() -> Vec<f64> {
     let greatest = f64::MAX.to_bits();
     let normal = f64::MIN_POSITIVE.to_bits();
     let infinity = f64::INFINITY.to_bits();
@@ -305,7 +305,7 @@ fn grid_f64() -> Vec<f64> {
 }
 
 /// The same of a half: its bits.
-fn grid_half(mantissa: u32, infinity: u16) -> Vec<u16> {
+pub fn grid_half(mantissa: u32, infinity: u16) -> Vec<u16> {
     let normal = 1 << mantissa;
     let one = (infinity >> 1) & infinity;
     let quiet = infinity | 1 << (mantissa - 1);
@@ -315,7 +315,7 @@ fn grid_half(mantissa: u32, infinity: u16) -> Vec<u16> {
 }
 
 /// Every tuple of as many values as a case has operands; the operands that it has not take their turns.
-fn tuples(operands: u32, values: usize) -> Vec<[usize; 3]> {
+pub fn tuples(operands: u32, values: usize) -> Vec<[usize; 3]> {
     let count = values.pow(operands.max(1));
     let place = |i: usize, operand: u32| match operands.max(1) > operand {
         true => i / values.pow(operand) % values,
@@ -325,7 +325,7 @@ fn tuples(operands: u32, values: usize) -> Vec<[usize; 3]> {
 }
 
 /// What is shipped, and Cranelift's code without its optimisations.
-fn engines(kernel: &Kernel) -> Vec<(String, Engine)> {
+pub fn engines(kernel: &Kernel) -> Vec<(String, Engine)> {
     let mut all = shipped();
     if Codegen::Cranelift.is_available() {
         let unoptimized = Generator::Cranelift(Cranelift { unoptimized: true, ..Cranelift::default() });
@@ -358,7 +358,7 @@ fn holds(kernel: &Kernel, operands: [Array; 3], results: [Array; 2]) {
 }
 
 /// So many elements and a margin, over and over.
-fn around<T: Copy>(values: &[T]) -> Vec<T> {
+pub fn around<T: Copy>(values: &[T]) -> Vec<T> {
     values.iter().cycle().take(values.len() + MARGIN).copied().collect()
 }
 
