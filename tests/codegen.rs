@@ -71,11 +71,11 @@ fn kernel(text: &str) -> Kernel {
 /// The kernel with what it becomes below it.
 fn clif(text: &str, target: Target) -> String {
     let kernel = kernel(text);
-    format!("{}\n{}", print_kernel(&kernel), Cranelift.text(&kernel, target, Text::Clif).unwrap())
+    format!("{}\n{}", print_kernel(&kernel), Cranelift::default().text(&kernel, target, Text::Clif).unwrap())
 }
 
 fn asm(text: &str, target: Target) -> String {
-    Cranelift.text(&kernel(text), target, Text::Asm).unwrap()
+    Cranelift::default().text(&kernel(text), target, Text::Asm).unwrap()
 }
 
 /// The operations that the kernels below have not: each instruction of the emitter is frozen in one of them.
@@ -264,11 +264,14 @@ fn adam_is_fused_multiply_adds_without_calls() {
 #[test]
 fn what_cannot_be_compiled_is_an_error() {
     let ill = parse_kernel("kernel k f32 {\nstream g f32 r\n%0 = load g\nstore g, %0\n}").unwrap();
-    for error in [Cranelift.compile(&ill, X86).unwrap_err(), Cranelift.text(&ill, X86, Text::Clif).unwrap_err()] {
+    for error in [
+        Cranelift::default().compile(&ill, X86).unwrap_err(),
+        Cranelift::default().text(&ill, X86, Text::Clif).unwrap_err(),
+    ] {
         assert!(matches!(&error, CodegenError::Invalid(e) if e.problem == Problem::NotWritable), "{error}");
     }
     for isa in Isa::ALL {
-        let result = Cranelift.compile(&kernel(SGD), Target { isa, lanes: Lanes::Simd });
+        let result = Cranelift::default().compile(&kernel(SGD), Target { isa, lanes: Lanes::Simd });
         match isa.is_available() {
             true => assert!(result.is_ok()),
             false => assert_eq!(result.unwrap_err(), CodegenError::OtherHost(isa)),
@@ -290,7 +293,7 @@ fn what_cannot_be_compiled_is_an_error() {
 
 #[test]
 fn code_runs_only_on_arguments_of_its_shape() {
-    let code = Cranelift.compile(&kernel(ADAM), Target::host().unwrap()).unwrap();
+    let code = Cranelift::default().compile(&kernel(ADAM), Target::host().unwrap()).unwrap();
     let sgd = kernel(SGD);
     let (mut p, g) = ([1.0f32; 5], [1.0f32; 5]);
     let mut args = Args::new(&sgd, [Buffer::F32Mut(&mut p), Buffer::F32(&g)], Uniforms::F32(&[0.5])).unwrap();
@@ -298,7 +301,7 @@ fn code_runs_only_on_arguments_of_its_shape() {
     // The same counts, but a stream that the code would write is shared.
     let reader = kernel("kernel r f32 {\nuniform u\nstream p f32 r\nstream g f32 r\n}");
     let mut args = Args::new(&reader, [Buffer::F32(&g), Buffer::F32(&g)], Uniforms::F32(&[0.5])).unwrap();
-    let code = Cranelift.compile(&sgd, Target::host().unwrap()).unwrap();
+    let code = Cranelift::default().compile(&sgd, Target::host().unwrap()).unwrap();
     assert_eq!(code.run(&mut args), Err(ArgsError::NotMutable { stream: 0 }));
     assert_eq!(g, [1.0; 5]);
 }
@@ -308,7 +311,7 @@ fn code_is_shared_between_threads() {
     fn shareable<T: Send + Sync + Clone + 'static>() {}
     shareable::<Code>();
     let sgd = kernel(SGD);
-    let code = Cranelift.compile(&sgd, Target::host().unwrap()).unwrap();
+    let code = Cranelift::default().compile(&sgd, Target::host().unwrap()).unwrap();
     let (mut p, g) = (vec![1.0f32; 1000], vec![2.0f32; 1000]);
     std::thread::scope(|scope| {
         for (p, g) in p.chunks_mut(300).zip(g.chunks(300)) {

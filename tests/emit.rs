@@ -2,14 +2,13 @@
 //!
 //! They are equal on every host, and `updraft emit` prints exactly them. A changed snapshot is read before it is accepted.
 
+mod shipped;
+
+use shipped::{T, all_facts};
 use std::fmt::Write as _;
-use updraft::check::program::{ConditionId, Program};
 use updraft::ir::lower;
 use updraft::plan::plan;
-use updraft::{EmitOptions, Facts, Outcome, Rule, SHIPPED, Stage, Storage, emit};
-
-/// The step at which the texts are printed, as on the command line.
-const T: u64 = 1000;
+use updraft::{EmitOptions, Rule, SHIPPED, Stage, Storage, emit};
 
 fn snapshot(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
@@ -17,42 +16,6 @@ fn snapshot(name: &str, text: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, text));
-}
-
-/// The facts in which condition `index` has another outcome than in `default`. What it stands in is taken, and what then
-/// stands in a block that is not taken is unreached.
-fn flipped(program: &Program, default: &Facts, index: usize) -> Facts {
-    let mut outcomes = default.outcomes.clone();
-    outcomes[index] = if outcomes[index] == Outcome::True { Outcome::False } else { Outcome::True };
-    let mut at = ConditionId(index as u32);
-    while let Some((parent, taken)) = program.conditions[at.index()].parent {
-        outcomes[parent.index()] = if taken { Outcome::True } else { Outcome::False };
-        at = parent;
-    }
-    for (index, condition) in program.conditions.iter().enumerate() {
-        let reached = condition.parent.is_none_or(|(parent, taken)| {
-            outcomes[parent.index()] == if taken { Outcome::True } else { Outcome::False }
-        });
-        match (reached, outcomes[index]) {
-            (false, _) => outcomes[index] = Outcome::Unreached,
-            (true, Outcome::Unreached) => outcomes[index] = Outcome::False,
-            _ => {}
-        }
-    }
-    Facts { outcomes, ..default.clone() }
-}
-
-/// Every plan that is frozen: the default, and one per other outcome.
-fn all_facts(rule: &Rule) -> Vec<Facts> {
-    let default = rule.optimizer().build().unwrap().facts(Storage::F32, T);
-    let others = (0..rule.program().conditions.len()).map(|index| flipped(rule.program(), &default, index));
-    let mut all: Vec<Facts> = Vec::new();
-    for facts in [default.clone()].into_iter().chain(others) {
-        if !all.contains(&facts) {
-            all.push(facts);
-        }
-    }
-    all
 }
 
 #[test]

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::isa::Isa;
-use super::{CodegenError, emit};
+use super::{CodegenError, Cranelift, emit};
 use crate::ir::args::Shape;
 use crate::ir::{Args, ArgsError, Buffer, Kernel, Uniforms};
 use cranelift_jit::{JITBuilder, JITModule, SystemMemoryProvider};
@@ -59,7 +59,7 @@ impl Code {
     /// Maps the bytes that a back end made of `kernel` for `isa`, an instruction set of this machine. The function begins
     /// at the byte `entry`, before which there are constants; the first byte is aligned to `align`.
     pub(super) fn new(kernel: &Kernel, isa: Isa, bytes: &[u8], entry: usize, align: u64) -> Result<Code, CodegenError> {
-        let mut builder = JITBuilder::with_isa(isa.target().clone(), default_libcall_names());
+        let mut builder = JITBuilder::with_isa(isa.target(Cranelift::default()).clone(), default_libcall_names());
         builder.memory_provider(Box::new(SystemMemoryProvider::new()));
         // Into the owner at once, so that its pages are given back if what follows fails.
         let mut pages = Pages(Mutex::new(Some(JITModule::new(builder))));
@@ -100,7 +100,7 @@ impl Code {
         // the kernel that it was made of. Of each stream it touches elements `0..len`, which the slice has: `check`
         // compared the lengths too. It writes only streams whose access says so
         // (`verify_kernel` before compiling), and for these `check` found a mutable slice, which no other slice of
-        // `args` overlaps by Rust's borrows. See tests/kernel.rs.
+        // `args` overlaps by Rust's borrows. See tests/kernel and tests/guard_pages.
         unsafe { (self.entry)(streams.as_ptr(), uniforms, len) };
         Ok(())
     }

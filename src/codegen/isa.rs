@@ -4,6 +4,7 @@
 //! compiled for one runs on every machine that has these features. A machine without them has no `Isa` and takes the
 //! evaluator.
 
+use super::Cranelift;
 use cranelift_codegen::isa::{OwnedTargetIsa, lookup_by_name};
 use cranelift_codegen::settings::{self, Configurable, Flags};
 use std::sync::OnceLock;
@@ -83,10 +84,11 @@ impl Isa {
         vector / bytes
     }
 
-    /// Cranelift's description of it, made once in a process.
-    pub(super) fn target(self) -> &'static OwnedTargetIsa {
-        static TARGETS: [OnceLock<OwnedTargetIsa>; Isa::ALL.len()] = [const { OnceLock::new() }; Isa::ALL.len()];
-        TARGETS[self as usize].get_or_init(|| {
+    /// Cranelift's description of it with these settings, made once in a process.
+    pub(super) fn target(self, settings: Cranelift) -> &'static OwnedTargetIsa {
+        static TARGETS: [[OnceLock<OwnedTargetIsa>; Isa::ALL.len()]; Cranelift::ALL.len()] =
+            [const { [const { OnceLock::new() }; Isa::ALL.len()] }; Cranelift::ALL.len()];
+        TARGETS[settings.index()][self as usize].get_or_init(|| {
             // No operating system in these triples: the code makes no calls, and has one calling convention of its own.
             let (triple, features): (&str, &[&str]) = match self {
                 Isa::X86_64Fma => (
@@ -103,16 +105,18 @@ impl Isa {
             for feature in features {
                 builder.enable(feature).expect("a feature of this back end");
             }
-            builder.finish(flags()).expect("settings that fit together")
+            builder.finish(flags(settings)).expect("settings that fit together")
         })
     }
 }
 
 /// The settings of all code, whatever the instruction set.
-fn flags() -> Flags {
+fn flags(cranelift: Cranelift) -> Flags {
     let mut flags = settings::builder();
     for (name, value) in [
-        ("opt_level", "speed"),
+        ("opt_level", if cranelift.unoptimized { "none" } else { "speed" }),
+        ("regalloc_algorithm", if cranelift.single_pass { "single_pass" } else { "backtracking" }),
+        ("regalloc_checker", if cranelift.check_registers { "true" } else { "false" }),
         // A wrong function is reported rather than compiled, for little time.
         ("enable_verifier", "true"),
         // A frame of spilled registers must not step over the guard page of the stack.

@@ -82,7 +82,7 @@ impl std::error::Error for CodegenError {}
 /// ```
 pub fn backend(isa: Isa) -> &'static dyn Backend {
     match isa.codegen() {
-        Codegen::Cranelift => &Cranelift,
+        Codegen::Cranelift => &Cranelift::ALL[0],
         Codegen::Wide => &Wide,
     }
 }
@@ -109,7 +109,7 @@ impl Backend for Wide {
     /// It has no clif; that of Cranelift says the same.
     fn text(&self, kernel: &Kernel, target: Target, text: Text) -> Result<String, CodegenError> {
         if text == Text::Clif {
-            return Cranelift.text(kernel, target, text);
+            return Cranelift::default().text(kernel, target, text);
         }
         verify_kernel(kernel).map_err(CodegenError::Invalid)?;
         if target.isa.codegen() != Codegen::Wide {
@@ -119,9 +119,46 @@ impl Backend for Wide {
     }
 }
 
-/// The back end of every instruction set, with vectors of 128 bits.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cranelift;
+/// The back end of every instruction set, with vectors of 128 bits. What is shipped is the default; the other settings are
+/// for tests, which hold the code of one to that of another. None changes a bit of what is computed.
+///
+/// ```
+/// use updraft::codegen::{Backend, Cranelift, Isa, Lanes, Target, Text};
+/// let kernel = updraft::ir::parse_kernel("kernel k f32 {\nstream p f32 rw\n\n%0 = load p\n%1 = sqrt %0\nstore p, %1\n}").unwrap();
+/// let target = Target { isa: Isa::X86_64Fma, lanes: Lanes::Simd };
+/// let shipped = Cranelift::default().text(&kernel, target, Text::Asm)?;
+/// let other = Cranelift { unoptimized: true, single_pass: true, check_registers: true }.text(&kernel, target, Text::Asm)?;
+/// assert_ne!(shipped, other);
+/// # Ok::<(), updraft::codegen::CodegenError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Cranelift {
+    /// Whether Cranelift's optimisations are left out.
+    pub unoptimized: bool,
+    /// Whether registers are given in a single pass over the code, with more of it spilled.
+    pub single_pass: bool,
+    /// Whether it is proven of each function that its values survived the giving of registers; if not, that is an error.
+    pub check_registers: bool,
+}
+
+impl Cranelift {
+    /// Every setting, the default first.
+    pub const ALL: [Cranelift; 8] = {
+        let mut all = [Cranelift { unoptimized: false, single_pass: false, check_registers: false }; 8];
+        let mut index = 1;
+        while index < all.len() {
+            all[index] =
+                Cranelift { unoptimized: index & 1 != 0, single_pass: index & 2 != 0, check_registers: index & 4 != 0 };
+            index += 1;
+        }
+        all
+    };
+
+    /// The index in [`ALL`](Self::ALL).
+    fn index(self) -> usize {
+        usize::from(self.unoptimized) | usize::from(self.single_pass) << 1 | usize::from(self.check_registers) << 2
+    }
+}
 
 impl Backend for Cranelift {
     fn compile(&self, kernel: &Kernel, target: Target) -> Result<Code, CodegenError> {
@@ -130,7 +167,7 @@ impl Backend for Cranelift {
             return Err(CodegenError::OtherHost(target.isa));
         }
         contained(|| {
-            let code = machine_code(kernel, target, false)?;
+            let code = self.machine_code(kernel, target, false)?;
             if !code.buffer.relocs().is_empty() {
                 // Nothing is left to be linked, so no symbol is looked up, by whatever name.
                 return Err(CodegenError::Failed("the code refers to symbols".into()));
@@ -144,7 +181,7 @@ impl Backend for Cranelift {
         contained(|| match text {
             Text::Clif => Ok(function(kernel, target).display().to_string()),
             Text::Asm => {
-                let code = machine_code(kernel, target, true)?;
+                let code = self.machine_code(kernel, target, true)?;
                 code.vcode.ok_or_else(|| CodegenError::Failed("it printed no text".into()))
             }
         })
@@ -152,17 +189,20 @@ impl Backend for Cranelift {
 }
 
 fn function(kernel: &Kernel, target: Target) -> cranelift_codegen::ir::Function {
-    emit::emit(kernel, target.lanes, emit::unroll(kernel), target.isa.target().frontend_config())
+    let config = target.isa.target(Cranelift::default()).frontend_config();
+    emit::emit(kernel, target.lanes, emit::unroll(kernel), config)
 }
 
-/// The bytes of the code of `kernel`, and its text if `text`.
-fn machine_code(kernel: &Kernel, target: Target, text: bool) -> Result<CompiledCode, CodegenError> {
-    let mut context = cranelift_codegen::Context::for_function(function(kernel, target));
-    context.set_disasm(text);
-    let code = context
-        .compile(&**target.isa.target(), &mut ControlPlane::default())
-        .map_err(|error| CodegenError::Failed(error.inner.to_string()))?;
-    Ok(code.clone())
+impl Cranelift {
+    /// The bytes of the code of `kernel`, and its text if `text`.
+    fn machine_code(self, kernel: &Kernel, target: Target, text: bool) -> Result<CompiledCode, CodegenError> {
+        let mut context = cranelift_codegen::Context::for_function(function(kernel, target));
+        context.set_disasm(text);
+        let code = context
+            .compile(&**target.isa.target(self), &mut ControlPlane::default())
+            .map_err(|error| CodegenError::Failed(error.inner.to_string()))?;
+        Ok(code.clone())
+    }
 }
 
 /// Turns a panic of `f` into an error: Cranelift panics where it has no instruction for an operation. Nothing that `f`
@@ -178,6 +218,12 @@ fn contained<T>(f: impl FnOnce() -> Result<T, CodegenError>) -> Result<T, Codege
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_have_their_index() {
+        assert_eq!(Cranelift::ALL[0], Cranelift::default());
+        assert_eq!(Cranelift::ALL.map(Cranelift::index), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
 
     #[test]
     fn a_panic_is_an_error() {

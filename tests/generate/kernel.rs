@@ -1,4 +1,5 @@
-//! Random kernels that verify: every operation of every type, up to about 60 instructions and 8 streams; and the shrinker.
+//! Random kernels that verify: every operation of every type, up to about 60 instructions and 8 streams; some of many more
+//! values; and the shrinker.
 //!
 //! What is computed reaches the outputs: integers and bools are turned into floats that some store may take. NaNs are
 //! one value, but bits told from a NaN are not, so a float becomes an integer by `bitcast` only where it is not NaN.
@@ -28,8 +29,29 @@ pub fn random_kernel(seed: u64) -> Kernel {
     let uniforms = (0..random.below(6)).map(|i| format!("u{i}")).collect();
     let name = format!("random_{seed}");
     let kernel = Kernel { name, compute, uniforms, streams, body: Vec::new() };
-    let mut builder = Builder { random, kernel, values: Vec::new() };
+    let mut builder = Builder { random, kernel, values: Vec::new(), recent: 5 };
     builder.fill();
+    builder.kernel
+}
+
+/// A kernel of more values than there are registers: all streams and uniforms are read first, operands are any values
+/// before, and every value is read once more at the end.
+pub fn pressure_kernel(seed: u64) -> Kernel {
+    let mut random = Random::new(seed ^ 0x9e55);
+    let compute = random.pick(&[Type::F32, Type::F32, Type::F64]);
+    let own = if compute == Type::F32 { Storage::F32 } else { Storage::F64 };
+    let streams = (0..8 + random.below(14)).map(|i| Stream {
+        name: format!("s{i}"),
+        storage: if random.once_in(3) { random.pick(&Storage::ALL) } else { own },
+        access: if i == 0 { Access::ReadWrite } else { random.pick(&[Access::Read, Access::Write, Access::ReadWrite]) },
+        block: false,
+    });
+    let streams: Vec<Stream> = streams.collect();
+    let uniforms = (0..random.below(16)).map(|i| format!("u{i}")).collect();
+    let name = format!("pressure_{seed}");
+    let kernel = Kernel { name, compute, uniforms, streams, body: Vec::new() };
+    let mut builder = Builder { random, kernel, values: Vec::new(), recent: usize::MAX };
+    builder.crowd();
     builder.kernel
 }
 
@@ -38,6 +60,8 @@ struct Builder {
     kernel: Kernel,
     /// The values so far, with their types.
     values: Vec<(Value, Type)>,
+    /// Operands are mostly of so many last values.
+    recent: usize,
 }
 
 impl Builder {
@@ -71,6 +95,51 @@ impl Builder {
                 self.store(stream);
             }
         }
+    }
+
+    fn crowd(&mut self) {
+        for stream in 0..self.kernel.streams.len() {
+            if self.kernel.streams[stream].access.reads() {
+                self.push(KernelInst::Load(stream as u32), self.kernel.compute);
+            }
+        }
+        for uniform in 0..self.kernel.uniforms.len() {
+            self.push(KernelInst::Uniform(uniform as u32), self.kernel.compute);
+        }
+        for _ in 0..20 + self.random.below(40) {
+            self.operation();
+        }
+        let int = self.int();
+        let mut all = self.constant(int);
+        for (index, (value, ty)) in self.values.clone().into_iter().enumerate() {
+            let bits = match ty {
+                Type::Bool => {
+                    let op = Op::Select(value, self.constant(int), self.constant(int));
+                    self.op(op, int)
+                }
+                ty if ty.is_float() => self.bits(value),
+                _ => value,
+            };
+            let op = if index % 2 == 0 { Binary::Xor } else { Binary::IAdd };
+            all = self.op(Op::Binary(op, all, bits), int);
+        }
+        for stream in 0..self.kernel.streams.len() as u32 {
+            if self.kernel.streams[stream as usize].access.writes() {
+                let op = if stream % 2 == 0 { Op::ToFloat(all) } else { Op::Bitcast(self.kernel.compute, all) };
+                let value = self.op(op, self.kernel.compute);
+                self.kernel.body.push(KernelInst::Store(stream, value));
+            }
+        }
+    }
+
+    /// The bits of a float, of some other float if it is a NaN.
+    fn bits(&mut self, a: Value) -> Value {
+        let (float, int) = (self.kernel.compute, self.int());
+        let is_nan = self.op(Op::Compare(Compare::Ne, a, a), Type::Bool);
+        let other = self.value(int);
+        let other = self.op(Op::ToFloat(other), float);
+        let not_nan = self.op(Op::Select(is_nan, other, a), float);
+        self.op(Op::Bitcast(int, not_nan), int)
     }
 
     fn int(&self) -> Type {
@@ -110,7 +179,7 @@ impl Builder {
         if all.is_empty() || self.random.once_in(12) {
             return self.constant(ty);
         }
-        let recent = all.len().saturating_sub(5);
+        let recent = all.len().saturating_sub(self.recent);
         if self.random.once_in(3) { self.random.pick(&all) } else { self.random.pick(&all[recent..]) }
     }
 
@@ -158,11 +227,7 @@ impl Builder {
             }
             17 => {
                 let a = self.value(float);
-                let is_nan = self.op(Op::Compare(Compare::Ne, a, a), Type::Bool);
-                let other = self.value(int);
-                let other = self.op(Op::ToFloat(other), float);
-                let not_nan = self.op(Op::Select(is_nan, other, a), float);
-                self.op(Op::Bitcast(int, not_nan), int);
+                self.bits(a);
             }
             18 => {
                 let op = Op::ToInt(self.value(float));
