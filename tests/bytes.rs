@@ -94,3 +94,34 @@ fn adafactor_moves_no_second_moment() {
     let mut small = plan.sweeps().filter(|sweep| sweep.over != Extent::Element);
     assert!(small.all(|sweep| matches!(sweep.over, Extent::Row | Extent::Col | Extent::Matrix)), "{plan}");
 }
+
+/// The one plan of a rule without conditions.
+fn plan_of_text(storage: Storage, body: &str) -> Plan {
+    let rule = Rule::parse("r", &format!("optimizer r\n{body}")).unwrap();
+    plan(&lower(rule.program(), &Facts::new(storage, Math::Fast, vec![])))
+}
+
+/// The numbers of a rule are in its code, whatever the type: they are no arguments of it.
+#[test]
+fn numbers_are_in_the_code() {
+    for storage in [Storage::F32, Storage::F64, Storage::Bf16] {
+        let plan = plan_of_text(storage, "p -= 0.5*g + 2\n");
+        assert!(plan.sweeps().all(|sweep| sweep.kernel.uniforms.is_empty()), "{plan}");
+        let plan = plan_of_text(storage, "hyper lr = 0.5\np -= lr*g + 2\n");
+        assert!(plan.sweeps().all(|sweep| sweep.kernel.uniforms.len() == 1), "{plan}");
+    }
+}
+
+/// To keep what was computed may cost as many bytes as to compute it again. It is kept from sweep to sweep of one tensor, but
+/// not from phase to phase, where it would be memory for every tensor of the model.
+#[test]
+fn nothing_is_kept_for_all_tensors_that_can_be_computed_again() {
+    let plan_of = |norm: &str| {
+        let states = "state a = 0\nstate b = 0\n\na = 0.9*a + g\nb = 0.9*b + abs(g)\n";
+        let body = format!("{states}let x = exp(a) * tanh(b)\np -= x / {norm}\n");
+        plan_of_text(Storage::F32, &body)
+    };
+    let (tensor, model) = (plan_of("norm(x)"), plan_of("norm(x per model)"));
+    assert_eq!((tensor.bytes_per_element(), tensor.temps.len()), (36, 1), "{tensor}");
+    assert_eq!((model.bytes_per_element(), model.temps.len()), (36, 0), "{model}");
+}

@@ -130,6 +130,8 @@ fn rules_are_accepted() {
         "skip if not (sum(g) < inf)\nif t > 2 { skip if lr == 0 }\np -= lr * g\nreport size = norm(p)\nview twice = 2 * p * norm(p)\n",
         "input mask per element\ndef noisy(x) = x + lr * normal()\nif given(mask) { g *= mask }\np -= lr * noisy(g) * rademacher() * uniform()\n",
         "let x = (lr\n  + 1)\np -= x * g * 2^-3 * lr^64 * t^0.5 * (-lr)^2 * 2^lr^t\n",
+        // An interval may hold one number.
+        "hyper one = 1 in [1, 1]\nhyper two = 2 in 2..2\np -= lr * one * two * g\n",
     ] {
         let body = if body.contains("m ") { format!("state m = 0\n{body}") } else { body.to_string() };
         assert_eq!(codes(&body), [""; 0], "{body}");
@@ -288,6 +290,15 @@ fn a_condition_that_reads_a_reduction_selects_values() {
     }
 }
 
+/// A condition around a block selects a plan if a plan without the block does less with arrays; else it is scalar code.
+#[test]
+fn conditions_around_scalars_select_plans_if_arrays_are_read_for_them() {
+    for (block, plans) in [("let n = lr\n    s = n", 0), ("let n = norm(g)\n    s = n", 1), ("s = norm(g)", 1)] {
+        let text = rule(&format!("state s per tensor = 0\nif lr > 1 {{\n    {block}\n}}\np -= s * g\n"));
+        assert_eq!(run(&text).unwrap().program.conditions.len(), plans, "{block}");
+    }
+}
+
 #[test]
 fn draws_are_numbered_as_they_are_written() {
     let body = "def noisy(x) = x + normal()\nlet a = uniform() - uniform()\nlet b = noisy(rademacher())\np -= lr * noisy(a) * b * g\n";
@@ -350,6 +361,10 @@ fn a_root_is_known_not_to_be_negative() {
         ("v += abs(g)\n", "max(g - v, 0) + min(v, 1)"),
         ("v += 1 - sign(g)\n", "v"),
         ("v += (if g > 0 then 1 else 2)\n", "v"),
+        ("v += g^2\n", "0.6 - sigmoid(0) + v"),
+        ("v += abs(g)\n", "(abs(g) + 1)^2 - 1"),
+        // A comparison with NaN is false.
+        ("v += abs(g)\n", "if inf - inf > g then -1 else v"),
     ] {
         assert_eq!(lints_of(update, root), [""; 0], "{update} {root}");
     }
@@ -373,6 +388,14 @@ fn a_root_may_be_negative() {
         ("let x = g\nx = -x\nv += x*g\n", "v"),
         ("v += sign(g)\n", "v"),
         ("v += g^2\n", "clamp(v, -1, 1) - 1"),
+        ("v += g^2\n", "g^3 * g^2"),
+        ("v += g^2\n", "tanh(g) * sin(g)"),
+        ("v += g^2\n", "1 - g / p"),
+        ("v += g^2\n", "if g == p then -1 else 1"),
+        ("v += g^2\n", "1 - sum(g per row)"),
+        ("v += g^2\n", "1 - dot(g, p per row)"),
+        // Any mode may be set.
+        ("hyper k = one of safe | raw\nv += g^2\n", "if k == raw then g else v"),
     ] {
         assert_eq!(lints_of(update, root), ["sqrt-of-negative"], "{update} {root}");
     }
@@ -424,6 +447,11 @@ fn zero_over_zero_is_found_where_it_is() {
     };
     assert_eq!(codes(&by_mode("safe")), ["zero-over-zero"]);
     assert_eq!(codes(&by_mode("raw")), [""; 0]);
+    // So is the list that is written.
+    let by_length =
+        |length: u32| format!("hyper xs = [1, 2]\n{state}if len(xs) == {length} {{ p -= lr * g / (sqrt(v) + eps) }}\n");
+    assert_eq!(codes(&by_length(2)), ["zero-over-zero"]);
+    assert_eq!(codes(&by_length(0)), [""; 0]);
 }
 
 #[test]

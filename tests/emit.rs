@@ -6,7 +6,7 @@ mod shipped;
 
 use shipped::{T, all_facts};
 use std::fmt::Write as _;
-use updraft::ir::lower;
+use updraft::ir::{lower, parse_kernel, print_kernel};
 use updraft::plan::plan;
 use updraft::{EmitOptions, Rule, SHIPPED, Stage, Storage, emit};
 
@@ -100,5 +100,23 @@ fn plans_move_the_fewest_bytes() {
         let set = set.into_iter().map(|(hyper, x): (&str, f64)| (hyper.to_string(), x.into())).collect();
         let text = emit(&rule, Stage::Plan, &EmitOptions { set, ..EmitOptions::default() }).unwrap();
         assert!(text.ends_with(&format!("\n{bytes} bytes per element in all\n")), "{name} {text}");
+    }
+}
+
+/// A blank line stands between the declarations of a kernel and its instructions, and nowhere else.
+#[test]
+fn texts_of_small_kernels() {
+    let (stream, uniform, inst) = ("  stream p f32 rw\n", "  uniform u\n", "  %0 = const 1.0\n");
+    for (parts, bytes) in [
+        (vec![], 0),
+        (vec![stream], 8),
+        (vec![uniform], 0),
+        (vec![inst], 0),
+        (vec![uniform, stream], 8),
+        (vec![stream, "\n", inst], 8),
+        (vec![uniform, "\n", inst], 0),
+    ] {
+        let text = format!("kernel k f32 {{\n{}}} # {bytes} bytes per element\n", parts.concat());
+        assert_eq!(print_kernel(&parse_kernel(&text).unwrap()), text);
     }
 }

@@ -134,6 +134,7 @@ fn one_mistake_is_one_error() {
         "fragment hollow\nhyper nothing = 1",
         "fragment seen\nhyper nothing = 1\nreport r = t\nview v = p",
         "fragment skips\nhyper most = 1\nskip if t > most",
+        "fragment begun\nhyper most = 1\nstate m = if most > 1 then p else 2*p\nm += g\ng = m",
     ]);
     let mut wrong = Vec::new();
     for (body, expected) in [
@@ -192,6 +193,7 @@ fn one_mistake_is_one_error() {
             "use skips(most = abs(g))",
             "extent-grows: in `skips`: a step is one of a whole tensor, but the condition of its `skip` is per element",
         ),
+        ("use begun(most = t)\np -= g", "not-allowed-here: `begun` needs `most` in the first value of `m`"),
         ("use timed", "broken-call: `timed.opt` holds no rule, but a schedule"),
         ("use ./clip", "unexpected-token: x"),
         ("use clip.opt", "unexpected-token: x"),
@@ -226,6 +228,25 @@ fn all_of_a_rule_comes_along() {
     assert_eq!(phases, expected);
     assert_eq!(checked.program.phases(), 4);
     assert_eq!(checked.program.draws, 2);
+}
+
+/// A hyper of this file keeps to the interval that the used rule has for it, wherever its own is wider.
+#[test]
+fn intervals_of_used_rules_hold() {
+    let files = Files::new(["fragment open\nhyper x = 0.5 in (0, 1)\ng *= x"]);
+    for (mine, required) in [
+        ("(0, 1)", false),
+        ("[0.25, 0.75]", false),
+        ("(0, 0.5]", false),
+        ("[0, 1)", true),
+        ("(0, 1]", true),
+        ("[0.25, 1]", true),
+        ("[-1, 0.5]", true),
+        ("(0, 2)", true),
+    ] {
+        let checked = run(&files, &format!("hyper y = 0.5 in {mine}\nuse open(x = y)\np -= g")).unwrap();
+        assert_eq!(checked.program.requires.len(), usize::from(required), "{mine}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{Codegen, Error, Math, Optimizer, OptimizerBuilder, Rule, Storage, Te
 use floor::Floor;
 use ndarray::{ArrayView, ArrayViewMut};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::time::{Duration, Instant};
 
 /// What is measured.

@@ -45,6 +45,11 @@ impl Column {
     }
 
     /// Whether there is none.
+    ///
+    /// ```
+    /// use updraft::ir::Column;
+    /// assert!(Column::F32(vec![]).is_empty() && !Column::F32(vec![1.0]).is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -7,7 +7,7 @@
 //! It is deliberately not the generator of rules (`uniform()` in a rule file): the two share no draws.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// What draws are for.
 pub(super) enum Purpose {
@@ -28,13 +28,13 @@ pub(super) fn generator(seed: u64, purpose: Purpose) -> ChaCha8Rng {
 }
 
 /// A multiple of 2^-23 in [-1, 1), every one of them equally likely.
-pub(super) fn symmetric(random: &mut impl RngCore) -> f32 {
+pub(super) fn symmetric(random: &mut impl Rng) -> f32 {
     const STEPS: f32 = (1 << 23) as f32;
     (random.next_u32() >> 8) as f32 / STEPS - 1.0
 }
 
 /// Puts `items` in random order (Fisher and Yates).
-pub(super) fn shuffle(items: &mut [u32], random: &mut impl RngCore) {
+pub(super) fn shuffle(items: &mut [u32], random: &mut impl Rng) {
     for last in (1..items.len()).rev() {
         // The high half of a 64 by 64 bit product: an index up to `last`, with a bias below 2^-32 for any set we accept.
         let index = (u128::from(random.next_u64()) * (last as u128 + 1)) >> 64;

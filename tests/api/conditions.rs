@@ -88,3 +88,13 @@ fn the_gradient_is_never_written() {
     opt.step(&mut [Tensor::new("w", &mut w, &g)]).unwrap();
     assert_eq!((w, g), ([0.0; 9], [0.5; 9]));
 }
+
+/// A tensor whose plan has no use for a reduction over the model gives its part of it to the others.
+#[test]
+fn what_is_reduced_is_of_all_tensors_whatever_their_plans() {
+    let mut opt = optimizer("let n = sum(g per model)\nif t > 1 { p -= g / n }\n");
+    let (mut a, mut b) = ([1.0f64], [1.0f64]);
+    opt.step(&mut [Tensor::new("a", &mut a, &[3.0])]).unwrap();
+    opt.step(&mut [Tensor::new("a", &mut a, &[3.0]), Tensor::new("b", &mut b, &[1.0])]).unwrap();
+    assert_eq!((a, b), ([0.25], [1.0]));
+}

@@ -4,7 +4,7 @@
 use crate::{rule, values};
 use ndarray::{ArrayD, IxDyn};
 use std::collections::BTreeMap;
-use updraft::check::program::{Extent, HyperId, Program, StateId};
+use updraft::check::program::{Extent, HyperDefault, HyperId, Program, StateId};
 use updraft::ir::eval_step::{TensorStep, eval_steps};
 use updraft::ir::narrow::Narrow;
 use updraft::ir::random::Key;
@@ -111,7 +111,8 @@ fn step_oracle(opt: &Optimizer, model: &mut [Known], shared: &mut Shared) {
 
 fn compare(text: &str, build: impl Fn(updraft::OptimizerBuilder) -> updraft::OptimizerBuilder) {
     for (math, threads) in [(Math::Strict, 1), (Math::Fast, 1), (Math::Fast, 3)] {
-        let builder = rule(text).optimizer().group("a", "a*", |g| g.set("lr", 0.25)).unwrap().math(math).seed(SEED);
+        let builder = rule(text).optimizer().group("a", "a*", |g| g.set("lr", 0.25)).unwrap();
+        let builder = builder.group("b", "b*", |g| g.set("lr", 0.125)).unwrap().math(math).seed(SEED);
         let mut opt = build(builder).threads(threads).copy_as(Storage::F32).average(0.75).unwrap().build().unwrap();
         opt.set_loss_scale(8.0).unwrap();
         let program = opt.rule().program().clone();
@@ -119,12 +120,16 @@ fn compare(text: &str, build: impl Fn(updraft::OptimizerBuilder) -> updraft::Opt
         for i in 0..2 * SHAPES.len() {
             let (shape, storage) = (SHAPES[i / 2].to_vec(), [Storage::F32, Storage::F64][i % 2]);
             let name = format!("{}{i}", ["a", "b", "c"][i % 3]);
-            let group = usize::from(i % 3 == 0);
+            let group = [1, 2, 0][i % 3];
             let mut scalars = Scalars { shape: Some(shape.clone()), key: Key::new(SEED, &name), ..Scalars::default() };
             (scalars.loss_scale, scalars.average_decay) = (8.0, 0.75);
             for index in 0..program.hypers.len() {
-                let name = &program.hypers[HyperId(index as u32).index()].name;
-                let value = opt.group(if group == 1 { "a" } else { "default" }).unwrap().hyper(name).unwrap();
+                let hyper = &program.hypers[index];
+                let value = opt.group(["default", "a", "b"][group]).unwrap().hyper(&hyper.name).unwrap();
+                if let (HyperValue::Mode(mode), HyperDefault::Mode(modes)) = (&value, &hyper.default) {
+                    let mode = modes.iter().position(|name| **name == **mode).unwrap();
+                    scalars.modes.insert(HyperId(index as u32), mode as u32);
+                }
                 scalars.hypers.push(match value {
                     HyperValue::Number(x) => Some(Scalar::F64(x)),
                     HyperValue::Flag(flag) => Some(Scalar::Bool(flag)),
@@ -250,6 +255,16 @@ fn counts_and_conditions() {
                 let few = all(abs(g) < 10 per col)\n\
                 p -= lr * g * (if many then share else 2) * (if few then 1 else 0.5) * mean(g > 0 per model)\n";
     compare(text, |builder| builder.skip_nonfinite(true));
+}
+
+#[test]
+fn modes_in_scalar_code() {
+    let text = "hyper lr = 0.01\nhyper kind = one of whole | half | none\n\n\
+                let share = if kind == half then 0.5 else if kind == none then 0 else 1\n\
+                p -= lr * share * g / (1 + norm(g))\n";
+    for kind in ["whole", "half", "none"] {
+        compare(text, |builder| builder.set("kind", kind).unwrap());
+    }
 }
 
 /// A `skip` that only some tensors reach is theirs alone: the others take the whole step, though they stored something

@@ -93,3 +93,19 @@ fn a_plan_leaves_nothing_to_the_next() {
         assert_eq!(w, [expected; 3]);
     }
 }
+
+/// What an optimizer's facts are does not depend on the steps that it has taken: they are those of the first values.
+#[test]
+fn facts_are_those_of_the_first_values() {
+    for extent in ["model", "group", "tensor"] {
+        let text = format!("state k per {extent} = 0\n\nif k > 2 {{ p -= g }} else {{ p += g }}\nk += 1\n");
+        let mut opt = optimizer(&text);
+        let at_first = opt.facts(updraft::Storage::F32, 1);
+        let mut w = [0.0f32];
+        for _ in 0..5 {
+            opt.step(&mut [Tensor::new("w", &mut w, &[1.0])]).unwrap();
+        }
+        assert_eq!((w, opt.compiled_plans()), ([1.0], 2), "{extent}");
+        assert_eq!(opt.facts(updraft::Storage::F32, 1), at_first, "{extent}");
+    }
+}

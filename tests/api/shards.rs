@@ -252,6 +252,13 @@ fn shards_are_saved_and_loaded() {
         (p, crate::bytes(&opt))
     };
     assert!(run(true) == run(false));
+    // An optimizer that knows the tensor takes the file of the same part, and of no other.
+    for (first, is_same) in [(30, true), (40, false)] {
+        let mut opt = Rule::shipped("adam").unwrap().optimizer().build().unwrap();
+        opt.step(&mut [Tensor::new("w", &mut values_f32(4, 70), &g).shard(&[10, 20], first)]).unwrap();
+        assert_eq!(opt.load(&file.0).is_ok(), is_same, "{first}");
+        assert_eq!(opt.steps("w"), if is_same { 3 } else { 1 });
+    }
     let mut opt = Rule::shipped("adam").unwrap().optimizer().build().unwrap();
     opt.load(&file.0).unwrap();
     let mut p = values_f32(4, 70);

@@ -126,6 +126,21 @@ fn the_last_assignment_rounds() {
     assert_eq!(opt.state("w", "a"), Some(StateValues::F32(&[x, -x])));
     assert_eq!(opt.state("w", "b"), Some(StateValues::F32(&[to_bf16(x + 1.0), 0.0])));
     assert_eq!(opt.state("w", "c"), Some(StateValues::F32(&[to_bf16(x + 1.0), to_bf16(-x)])));
+    // Which assignment is the last one depends on the plan.
+    let (again, once) = ("m = g + 1", "a += 1");
+    for (then, otherwise) in [(again, once), (once, again)] {
+        let text = format!(
+            "hyper k = 1\nstate m as bf16 = 0\nstate a = 0\n\n\
+             m = g\na = m\nif k > 0 {{\n    {then}\n}} else {{\n    {otherwise}\n}}\n"
+        );
+        let mut opt = optimizer(&text);
+        for (k, taken) in [(1.0, then), (0.0, otherwise)] {
+            opt.set("k", k).unwrap();
+            opt.step(&mut [Tensor::new("w", &mut [0.0f32; 1], &[x])]).unwrap();
+            let a = if taken == again { x } else { to_bf16(x) + 1.0 };
+            assert_eq!(opt.state("w", "a"), Some(StateValues::F32(&[a])), "{text} {k}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tensors of every kind, rank, layout and type: the same bits as a contiguous slice.
 
-use crate::{values, values_f32};
+use crate::{optimizer, values, values_f32};
 use ndarray::{Array, ArrayD, ArrayView, Axis, Ix1, IxDyn, ShapeBuilder, Slice, arr0};
 use updraft::{Optimizer, Rule, StateValues, Tensor};
 
@@ -203,4 +203,14 @@ fn tensors_can_be_used_in_several_calls() {
     let mut opt = adam();
     (0..3).for_each(|_| opt.step(&mut [Tensor::new("w", &mut q, &g)]).unwrap());
     assert_eq!(p, q);
+}
+
+/// Draws of signs are of both, about equally often.
+#[test]
+fn signs_are_drawn_evenly() {
+    let mut w = vec![0.0f32; 10_000];
+    optimizer("p = rademacher() + 0*g\n").step(&mut [Tensor::new("w", &mut w, &vec![0.0; 10_000])]).unwrap();
+    assert!(w.iter().all(|x| x.abs() == 1.0));
+    let above = w.iter().filter(|x| **x > 0.0).count();
+    assert!((4_800..5_200).contains(&above), "{above}");
 }

@@ -5,7 +5,7 @@ use updraft::{OptimizerBuilder, Rule, SHIPPED, Tensor};
 
 /// Tensors that are cut, tensors that are not, and odd lengths.
 const SHAPES: [&[usize]; 9] =
-    [&[257, 331], &[70_001], &[3, 129, 160], &[40, 1_100], &[2, 3, 5, 7], &[17, 1], &[1, 40_000], &[0, 4], &[12]];
+    [&[257, 331], &[70_001], &[5, 129, 160], &[40, 1_100], &[2, 3, 5, 7], &[17, 1], &[1, 40_000], &[0, 4], &[12]];
 
 /// Parameters and states after some steps, as bytes.
 fn run(build: &dyn Fn() -> OptimizerBuilder, threads: usize, rank: usize) -> Vec<Vec<u8>> {
@@ -63,6 +63,16 @@ fn reductions_to_every_extent() {
     same("every extent", &|| rule(text).optimizer(), 2);
 }
 
+/// Sweeps that fold to columns or to matrices alone, of tensors with several of them.
+#[test]
+fn columns_and_matrices() {
+    let columns = "state c per col = 1\n\nc = 0.5*c + mean(g^2 per col)\np -= 0.01 * g / (sqrt(c) + 1)\n";
+    let matrices = "state m per matrix = 0\n\nm = m + dot(g, p per matrix)\np -= 0.01 * g / (abs(m) + 1)\n";
+    for text in [columns, matrices] {
+        same(text, &|| rule(text).optimizer(), 2);
+    }
+}
+
 #[test]
 fn elementwise_rules_and_hosts() {
     let build = || {
@@ -95,4 +105,29 @@ fn zero_asks_for_all_cores() {
     opt.set("lr", 1.0).unwrap();
     opt.step(&mut [Tensor::new("w", &mut w, &g)]).unwrap();
     assert!(w.iter().all(|x| *x == 0.0));
+}
+
+/// A pool has as many threads as were asked for, and ends with its optimizer.
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_are_started() {
+    // More threads than any other test starts, so that the last one is this test's.
+    let (threads, last) = (301, "updraft-300");
+    let runs = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == last).count()
+    };
+    let within_seconds = |count: usize| {
+        let since = std::time::Instant::now();
+        while runs() != count && since.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        runs()
+    };
+    assert_eq!(runs(), 0);
+    let opt = Rule::shipped("sgd").unwrap().optimizer().threads(threads).build().unwrap();
+    assert_eq!(within_seconds(1), 1);
+    drop(opt);
+    assert_eq!(within_seconds(0), 0);
 }
