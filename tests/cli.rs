@@ -151,12 +151,21 @@ fn what_does_not_exist_is_a_usage_error() {
     ] {
         folder.fails(2, &[&apply[..], &[flag]].concat());
     }
-    for flag in ["--checkpoint=f", "--resume", "--schedule=lr", "--advance=batch", "--ema=x", "--threads=-1"] {
+    for flag in ["--keep=2", "--resume", "--schedule=lr", "--advance=batch", "--ema=x", "--threads=-1"] {
         folder.fails(2, &["train", "sgd", flag]);
     }
-    for args in
-        [&[][..], &["bench"], &["schedule"], &["help"], &["check"], &["fmt"], &["explain"], &["doc"], &["emit", "sgd"]]
-    {
+    for args in [
+        &[][..],
+        &["bench"],
+        &["inspect"],
+        &["schedule"],
+        &["help"],
+        &["check"],
+        &["fmt"],
+        &["explain"],
+        &["doc"],
+        &["emit", "sgd"],
+    ] {
         folder.fails(2, args);
     }
     for flag in [
