@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Writes each file. On an error the destinations are as they were (unless moving itself fails half-way, which the
 /// operating system all but rules out once the bytes are there).
+#[cfg(any(feature = "cli", test))]
 pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Error)> {
     write(files, 0)
 }
