@@ -125,3 +125,11 @@ fn nothing_is_kept_for_all_tensors_that_can_be_computed_again() {
     assert_eq!((tensor.bytes_per_element(), tensor.temps.len()), (36, 1), "{tensor}");
     assert_eq!((model.bytes_per_element(), model.temps.len()), (36, 0), "{model}");
 }
+
+/// What is summed for the end of the step alone is summed where the array is read anyway: p for its norm; p and g, and p again.
+#[test]
+fn a_sum_that_is_needed_last_is_folded_where_it_costs_nothing() {
+    let body = "state s per tensor = 0\n\ns = 2 * sum(g) + 1\np -= 0.5 * g / norm(p)\n";
+    let plan = plan_of_text(Storage::F32, body);
+    assert_eq!(plan.bytes_per_element(), 16, "{plan}");
+}

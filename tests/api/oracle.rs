@@ -9,7 +9,7 @@ use updraft::ir::eval_step::{TensorStep, eval_steps};
 use updraft::ir::narrow::Narrow;
 use updraft::ir::random::Key;
 use updraft::ir::step::Array;
-use updraft::ir::{Alone, Arrays, Column, Scalar, Scalars, Step, lower, lower_init};
+use updraft::ir::{Alone, Arrays, Column, Facts, Scalar, Scalars, Step, eval_step, lower, lower_init};
 use updraft::{HyperValue, Math, Optimizer, StateValues, Storage, Tensor};
 
 const SHAPES: [&[usize]; 6] = [&[40, 70], &[3, 129, 7], &[2, 2, 70, 5], &[1, 1], &[1100, 2], &[0, 4]];
@@ -278,4 +278,22 @@ fn a_skip_in_a_block_is_of_the_tensors_that_reach_it() {
         );
         compare(&text, |builder| builder);
     }
+}
+
+/// The oracle of a shard, here two of three matrices, sums what is there, into the columns that it belongs to.
+#[test]
+fn a_shard_is_summed_as_if_the_rest_were_zero() {
+    let rule = rule("state c per col = 0\n\nc = sum(g per col)\np -= 0.5 * g / (1 + abs(c))\n");
+    let step = lower(rule.program(), &Facts::new(Storage::F64, Math::Strict, vec![]));
+    let run = |first: usize, g: Vec<f64>| {
+        let p = Column::F64(vec![1.0; g.len()]);
+        let c = (Array::State(StateId(0)), Column::F64(vec![0.0; 15]));
+        let mut arrays = Arrays([(Array::Param, p), (Array::Grad, Column::F64(g)), c].into());
+        let mut scalars = Scalars { shape: Some(vec![3, 4, 5]), first, t: 1, ..Scalars::default() };
+        eval_step(&step, &mut arrays, &mut scalars);
+        (bits(&arrays.0[&Array::Param]), bits(&arrays.0[&Array::State(StateId(0))]))
+    };
+    let part = values(3, 40);
+    let (whole, shard) = (run(0, [vec![0.0; 20], part.clone()].concat()), run(20, part));
+    assert_eq!((&whole.0[20..], whole.1), (&shard.0[..], shard.1));
 }
