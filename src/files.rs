@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes each file. On an error the destinations are as they were (unless moving itself fails half-way, which the
 /// operating system all but rules out once the bytes are there).
@@ -35,11 +36,12 @@ fn write(files: &[(&Path, &[u8])], previous: usize) -> Result<(), (PathBuf, io::
         written.push(Written { beside, target, _file: file });
         done.map_err(of_path)
     });
+    let of_target = |target: &Path, result: io::Result<()>| result.map_err(|error| (target.to_path_buf(), error));
     let result = result.and_then(|()| {
         written.iter().try_for_each(|Written { beside, target, .. }| {
-            let moved = keep(target, previous).and_then(|()| fs::rename(beside, target));
-            moved.and_then(|()| flush_folder(target)).map_err(|error| (target.clone(), error))
-        })
+            of_target(target, keep(target, previous).and_then(|()| fs::rename(beside, target)))
+        })?;
+        written.iter().try_for_each(|Written { target, .. }| of_target(target, flush_folder(target)))
     });
     if result.is_err() {
         for Written { beside, .. } in &written {
@@ -67,14 +69,17 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is a device or a pipe, not a file"));
     }
-    for number in 0..1000 {
-        let mut name = temporary(path);
-        name.push(format!("{}-{number}.tmp", std::process::id()));
-        let beside = path.with_file_name(name);
+    for _ in 0..1000 {
+        let beside = temporary(path);
         match File::create_new(&beside) {
-            // Somebody may have taken it for a stale one before it was locked.
-            Ok(file) if is_locked(&file)? && beside.exists() => return Ok((beside, file)),
-            Ok(_) => {}
+            Ok(file) => {
+                // A file system without locks has no stale files that could be told from others.
+                let _ = file.lock();
+                // Somebody may have taken it for a stale one before it was locked.
+                if is_at(&file, &beside) {
+                    return Ok((beside, file));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -82,20 +87,35 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "there are a thousand temporary files of this name beside it"))
 }
 
+/// A name for a temporary file of a destination, which this process uses once.
+fn temporary(path: &Path) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut name = before_number(path);
+    name.push(format!("{}-{number}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
 /// What the names of temporary files of a destination begin with.
-fn temporary(path: &Path) -> OsString {
+fn before_number(path: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".");
     name
 }
 
-/// Locks a file of our own; a file system without locks has no stale files that could be told from others.
-fn is_locked(file: &File) -> io::Result<bool> {
-    match file.lock() {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
-        Err(error) => Err(error),
+/// Whether a file still has this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let at = |found: fs::Metadata| (found.dev(), found.ino());
+        matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(own), Ok(found)) if at(own.clone()) == at(found.clone()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
     }
 }
 
@@ -104,16 +124,22 @@ fn is_locked(file: &File) -> io::Result<bool> {
 fn remove_stale(path: &Path) {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let Ok(names) = fs::read_dir(folder) else { return };
-    let prefix = temporary(path);
+    let prefix = before_number(path);
     for name in names.flatten().map(|entry| entry.file_name()) {
         let rest = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
         let middle = rest.and_then(|rest| rest.strip_suffix(b".tmp"));
-        if !middle.is_some_and(|middle| middle.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')) {
+        if !middle
+            .is_some_and(|middle| middle.contains(&b'-') && middle.iter().all(|b| b.is_ascii_digit() || *b == b'-'))
+        {
             continue;
         }
         let beside = folder.join(name);
-        if fs::symlink_metadata(&beside).is_ok_and(|found| found.is_file())
-            && File::open(&beside).is_ok_and(|file| file.try_lock().is_ok())
+        if !fs::symlink_metadata(&beside).is_ok_and(|found| found.is_file()) {
+            continue;
+        }
+        // The lock is held until the file is gone, so that its name is not given to another one meanwhile.
+        if let Ok(file) = File::open(&beside)
+            && file.try_lock().is_ok()
         {
             let _ = fs::remove_file(&beside);
         }
@@ -121,11 +147,12 @@ fn remove_stale(path: &Path) {
 }
 
 fn fill(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes)?;
-    // The new file keeps the permissions of the one that it replaces.
+    // The new file keeps the permissions of the one that it replaces, from before anybody could read it; some file systems
+    // have none.
     if let Ok(old) = fs::metadata(path) {
-        file.set_permissions(old.permissions())?;
+        let _ = file.set_permissions(old.permissions());
     }
+    file.write_all(bytes)?;
     file.sync_all()
 }
 
@@ -139,20 +166,22 @@ fn keep(path: &Path, previous: usize) -> io::Result<()> {
         name.push(format!(".{number}"));
         PathBuf::from(name)
     };
-    for number in (1..previous).rev() {
-        if numbered(number).exists() {
-            fs::rename(numbered(number), numbered(number + 1))?;
-        }
-    }
-    let first = numbered(1);
-    if previous == 1 && first.exists() {
-        fs::remove_file(&first)?;
-    }
-    match fs::hard_link(path, &first) {
-        Ok(()) => Ok(()),
+    let is_free = |number: &usize| fs::symlink_metadata(numbered(*number)).is_err();
+    // To the first gap: what stands behind it need not move, and is not lost.
+    let last = (1..=previous).find(is_free).unwrap_or(previous);
+    // Under a name of its own first, so that what is kept is whole too.
+    let copy = temporary(path);
+    let copied = fs::hard_link(path, &copy).or_else(|_| {
         // Not every file system has links.
-        Err(_) => fs::copy(path, &first).and_then(|_| File::open(&first)?.sync_all()),
-    }
+        fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all())
+    });
+    let moved = copied.and_then(|()| {
+        (1..last).rev().try_for_each(|number| fs::rename(numbered(number), numbered(number + 1)))?;
+        fs::rename(&copy, numbered(1))
+    });
+    // Two names of one file are not exchanged by renaming.
+    let _ = fs::remove_file(&copy);
+    moved
 }
 
 /// Brings to the disk which files a folder has.
@@ -160,7 +189,12 @@ fn flush_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+        use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            // Not every file system has folders that can be flushed, and the file itself is written.
+            Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => {}
+            result => result?,
+        }
     }
     let _ = path;
     Ok(())

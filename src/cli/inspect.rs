@@ -70,16 +70,16 @@ fn text(checkpoint: &Checkpoint) -> String {
     let bytes: usize = checkpoint.entries().map(|entry| entry.bytes).sum();
     let mut out = format!(
         "rule {}, {}, {steps}, {}; whole: the checksum is right\n",
-        checkpoint.rule(),
+        field(checkpoint.rule()),
         count(tensors.len(), "tensor"),
         size(bytes)
     );
-    out += &format!("seed {}\n", checkpoint.metadata("seed"));
+    out += &format!("seed {}\n", field(checkpoint.metadata("seed")));
     let (hypers, set) = (metadata(checkpoint, "hypers"), metadata(checkpoint, "set"));
     let (groups, schedules) = (metadata(checkpoint, "groups"), metadata(checkpoint, "schedules"));
     for (group, values) in hypers.as_object().into_iter().flatten() {
         let members = groups.get(group).and_then(Value::as_array).map_or(0, Vec::len);
-        out += &format!("\ngroup {group}, {}\n", count(members, "tensor"));
+        out += &format!("\ngroup {}, {}\n", field(group), count(members, "tensor"));
         let is_set = |name: &str| {
             let set = set.get(group).and_then(Value::as_array);
             set.is_some_and(|set| set.iter().any(|one| one == name))
@@ -92,11 +92,11 @@ fn text(checkpoint: &Checkpoint) -> String {
                 format!(", driven by {text}, at s = {s}")
             });
             let how = if is_set(name) { "" } else { " (default)" };
-            out += &format!("  {name} = {value}{how}{driven}\n");
+            out += &format!("  {}\n", field(&format!("{name} = {value}{how}{driven}")));
         }
     }
     for (name, store) in metadata(checkpoint, "stores").as_object().into_iter().flatten() {
-        out += &format!("{name} is kept as {}\n", store.as_str().unwrap_or_default());
+        out += &format!("{}\n", field(&format!("{name} is kept as {}", store.as_str().unwrap_or_default())));
     }
     out += "\n";
     let rows = checkpoint.entries().map(|entry| {
@@ -105,16 +105,22 @@ fn text(checkpoint: &Checkpoint) -> String {
             _ => format!("{:?}", entry.shape),
         };
         let dtype = entry.storage.map_or("u64", |storage| storage.name());
-        [entry.name.to_string(), dtype.to_string(), value, size(entry.bytes)]
+        [field(entry.name), dtype.to_string(), value, size(entry.bytes)]
     });
     let rows: Vec<[String; 4]> = rows.collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    // A name may be of any length, and a width may not.
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(60);
     let widths = [0, 1, 2, 3].map(width);
     for [name, dtype, value, bytes] in &rows {
         let [a, b, c, d] = widths;
         out += &format!("{name:a$}  {dtype:b$}  {value:c$}  {bytes:>d$}\n");
     }
     out
+}
+
+/// Text of a file, which cannot end the line that it is in.
+fn field(text: &str) -> String {
+    harmless(text).replace(['\n', '\t'], "?")
 }
 
 /// `512 B`, `1.5 KiB`.

@@ -68,8 +68,8 @@ pub(super) struct Args {
     #[arg(long, requires = "checkpoint")]
     resume: bool,
     /// How many earlier checkpoints stay, as FILE.1 (the last), FILE.2 and so on
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "checkpoint")]
-    keep: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "checkpoint", value_parser = clap::value_parser!(u16).range(..=999))]
+    keep: u16,
     /// Go on also if the rule has changed since: what both have is taken over, and a note lists the rest
     #[arg(long, requires = "resume")]
     migrate: bool,
@@ -117,7 +117,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let width = super::columns().unwrap_or(usize::MAX);
         let title = wrap(&title, width, rule.name().chars().count() + 2);
         print(&format!("{title}\n{}{HEAD}\n", tested_text(weights, args.ema)))?;
-        let checkpoint = args.checkpoint.as_deref().map(|path| (path, args.keep));
+        let checkpoint = args.checkpoint.as_deref().map(|path| (path, usize::from(args.keep)));
         let mut display = Display { bar: None, epochs: options.epochs, closed: false, checkpoint };
         let run = train_from(start, &digits, optimizer, &options, &mut display);
         if let Some(warning) = optimizer.warning().filter(|_| runs.is_empty()) {
@@ -150,9 +150,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn start(args: &Args, optimizer: &mut Optimizer, digits: &Digits, options: &Options) -> Result<Start, Failure> {
     let Some(path) = &args.checkpoint else { return Ok(Start::default()) };
     let shown = path.display();
-    match (path.exists(), args.resume) {
+    // Nothing is begun anew because a file could not be looked at.
+    let exists = path.try_exists().map_err(|error| Failure::Message(format!("cannot read `{shown}`: {error}")))?;
+    match (exists, args.resume) {
         (false, false) => return Ok(Start::default()),
         (false, true) => {
+            let earlier = format!("{shown}.1");
+            if Path::new(&earlier).exists() {
+                let message =
+                    format!("there is no `{shown}`, but a `{earlier}`: rename it to go on from it, or remove it");
+                return Err(Failure::Message(message));
+            }
             note(&format!("there is no `{shown}` yet: the run begins at its first epoch"));
             return Ok(Start::default());
         }
@@ -171,13 +179,16 @@ fn start(args: &Args, optimizer: &mut Optimizer, digits: &Digits, options: &Opti
     if !migration.is_empty() {
         note(&format!("{shown}: {migration}"));
     }
-    for (name, value) in &args.set {
-        // What is decided when building is as it was, or the checkpoint would have been refused.
-        let Ok(was) = optimizer.hyper(name) else { continue };
-        if was != *value && optimizer.set(name, value.clone()).is_ok() {
+    // What is decided when building is as it was, or the checkpoint would have been refused.
+    let differs = |(name, value): &&(String, HyperValue)| optimizer.own_hyper(name).is_some_and(|was| *was != *value);
+    let changed: Vec<(&str, HyperValue)> =
+        args.set.iter().filter(differs).map(|(name, value)| (name.as_str(), value.clone())).collect();
+    for (name, value) in &changed {
+        if let Some(was) = optimizer.own_hyper(name) {
             note(&format!("`{name}` was {was} and is {value} from here"));
         }
     }
+    optimizer.set_many(&changed)?;
     note(&format!("going on from `{shown}` after {}", count(start.epochs(), "epoch")));
     Ok(start)
 }
@@ -189,7 +200,7 @@ fn advances() -> impl TypedValueParser<Value = Advance> {
 /// `lr=0.001 beta1=0.9`: hypers as they are in force, as `--set` takes them, with the schedules that drive them.
 fn hypers_text(optimizer: &Optimizer, advance: Advance) -> String {
     let text = |name: &str| {
-        let value = optimizer.hyper(name).ok()?;
+        let value = optimizer.own_hyper(name)?;
         let driven = optimizer.driven().find(|(hyper, ..)| *hyper == name);
         let per = if advance == Advance::Epoch { " per epoch" } else { "" };
         Some(format!("{name}={value}{}", driven.map_or(String::new(), |(_, by, _)| format!(" by {by}{per}"))))

@@ -211,15 +211,18 @@ impl Hypers {
 
     /// With the values that a checkpoint says, `set` being those that did not follow from their defaults: they are set, and
     /// so is one whose default gives another value today. What is decided when building stays. The text says what does not
-    /// fit the rule, and the second of the pair which of the values that stay are others.
+    /// fit the rule, and the second of the pair which of the values that stay are others. `driven` is what schedules had
+    /// in force then, on which defaults may rest.
     pub(super) fn restored(
         &self,
         rule: &Rule,
         group: &str,
-        saved: &BTreeMap<String, String>,
-        set: &[String],
+        (saved, set): (&BTreeMap<String, String>, &[String]),
+        driven: impl Iterator<Item = (usize, Option<f64>)>,
     ) -> Result<(Hypers, Vec<String>), String> {
         let mut hypers = self.clone();
+        hypers.driven.fill(None);
+        driven.for_each(|(index, value)| hypers.driven[index] = value);
         let mut stay = Vec::new();
         let mut values = Vec::new();
         for (index, hyper) in rule.program().hypers.iter().enumerate() {
@@ -246,6 +249,14 @@ impl Hypers {
         }
         hypers.check(rule, group).map_err(|error| error.to_string())?;
         Ok((hypers, stay))
+    }
+
+    /// Takes the hypers per model of another group: they have one value for all.
+    pub(super) fn take_per_model(&mut self, rule: &Rule, of: &Hypers) {
+        for index in (0..self.set.len()).filter(|index| is_per_model(rule.program(), *index)) {
+            self.set[index] = of.set[index].clone();
+        }
+        self.evaluate(rule);
     }
 
     /// What has been set here, else in `base`.

@@ -224,6 +224,13 @@ impl Optimizer {
         Ok(self.groups[self.groups.len() - 1].hypers.value(index).clone())
     }
 
+    #[cfg(feature = "cli")]
+    /// The value of a hyper in the group `default`, without its schedule.
+    pub(crate) fn own_hyper(&self, name: &str) -> Option<&HyperValue> {
+        let index = hyper::index(self.rule.program(), name).ok()?;
+        Some(self.groups.last()?.hypers.own(index))
+    }
+
     /// A group, to read and set its own hypers.
     ///
     /// # Errors

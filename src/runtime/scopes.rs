@@ -95,7 +95,7 @@ pub(super) struct Loaded {
 }
 
 /// A part of a tensor.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct LoadedShard {
     /// Of the whole tensor.
     pub(super) shape: Vec<usize>,
@@ -338,6 +338,12 @@ impl Scope {
         let states = vec![None; program.states.len()];
         let (inputs, reports) = (vec![None; program.inputs.len()], vec![None; program.reports.len()]);
         Scope { next: states.clone(), states, inputs, reports }
+    }
+
+    /// Forgets what was given for the next step, and what the last one said.
+    pub(super) fn forget_step(&mut self) {
+        self.inputs.fill(None);
+        self.reports.fill(None);
     }
 
     /// The step is over, and this much of it is to last.

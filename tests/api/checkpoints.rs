@@ -128,7 +128,8 @@ fn the_file_itself_is_good() {
     assert_eq!(sorted, expected);
     let metadata: BTreeMap<String, String> = serde_json::from_value(header["__metadata__"].clone()).unwrap();
     let keys: Vec<&str> = metadata.keys().map(String::as_str).collect();
-    let all = ["checksum", "flags", "format", "groups", "hypers", "program", "rule", "schedules", "seed", "set"];
+    let all =
+        ["checksum", "flags", "format", "groups", "host", "hypers", "program", "rule", "schedules", "seed", "set"];
     assert_eq!(keys, all);
     assert_eq!(metadata["groups"], r#"{"b":["b"],"default":["a"]}"#);
     assert_eq!(metadata["hypers"], r#"{"b":{"lr":"0.1","on":"true"},"default":{"lr":"0.1","on":"true"}}"#);
@@ -434,6 +435,75 @@ fn hosts_add_what_is_theirs() {
     let mut resumed = build(TEXT);
     resumed.restore(&read, Restore::default()).unwrap();
     assert_eq!(bytes(&resumed), bytes(&opt));
+}
+
+/// A part of a tensor lies within it, or random numbers and sums would be those of other elements.
+#[test]
+fn parts_that_lie_outside_of_their_tensor() {
+    for (first, len) in [(2, 3), (0, 3), (4, 0), (u64::MAX, 1), (1, u64::MAX)] {
+        let shards = serde_json::json!({"a": {"shape": [3], "first": first, "len": len}}).to_string();
+        let reason =
+            refused("shards", &changed(|h| h["__metadata__"]["shards"] = shards.clone().into()), || build(TEXT));
+        assert!(reason.contains("`shards`") && reason.contains("outside"), "{first}, {len}: {reason}");
+    }
+}
+
+/// A tensor that is only registered takes the part that the file has.
+#[test]
+fn a_registered_tensor_takes_the_part_of_the_file() {
+    let mut opt = build(TEXT);
+    let step = |opt: &mut Optimizer| {
+        let mut a = [1.0f32; 2];
+        opt.step(&mut [Tensor::new("a", &mut a, &[0.5; 2]).shard(&[6], 3)]).unwrap();
+        a
+    };
+    step(&mut opt);
+    let mut registered = build(TEXT);
+    registered.register("a", &[6], updraft::Storage::F32).unwrap();
+    registered.load_bytes(&bytes(&opt)).unwrap();
+    assert_eq!(bytes(&registered), bytes(&opt));
+    assert_eq!(step(&mut registered), step(&mut opt));
+    // And the other way round: what has been kept for a part is not that of the whole.
+    let mut whole = build(TEXT);
+    whole.step(&mut [Tensor::new("a", &mut [1.0f32; 6], &[0.5; 6])]).unwrap();
+    let error = opt.load_bytes(&bytes(&whole)).unwrap_err().to_string();
+    assert!(error.contains("`a` was another part of its tensor"), "{error}");
+}
+
+/// What the host joins to a rule decides its bits as much as the rule.
+#[test]
+fn host_options_are_those_of_then() {
+    let rule = rule(TEXT);
+    let build = |decay: f64| rule.optimizer().average(decay).unwrap().build().unwrap();
+    let mut opt = build(0.5);
+    opt.step(&mut [Tensor::new("a", &mut [1.0f32], &[0.5])]).unwrap();
+    let checkpoint = opt.checkpoint();
+    build(0.5).restore(&checkpoint, Restore::default()).unwrap();
+    let others = [
+        ("`average` was 0.5 when it was written, and is 0.9 now", build(0.9)),
+        ("`math` was fast", rule.optimizer().math(Math::Strict).average(0.5).unwrap().build().unwrap()),
+        ("`skip_nonfinite` was false", rule.optimizer().skip_nonfinite(true).average(0.5).unwrap().build().unwrap()),
+        ("`unscale` was false", rule.optimizer().unscale(true).average(0.5).unwrap().build().unwrap()),
+    ];
+    for (expected, mut other) in others {
+        let error = other.restore(&checkpoint, Restore::default()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        let migration = other.restore(&checkpoint, Restore { migrate: true, ..Restore::default() }).unwrap();
+        assert!(migration.other.len() == 1 && migration.other[0].starts_with(expected), "{:?}", migration.other);
+    }
+}
+
+/// What was given for a step that never came is not of the run that is restored.
+#[test]
+fn inputs_are_forgotten() {
+    let text = "input x = 1\n\np -= x*g\n";
+    let mut opt = optimizer(text);
+    let bytes = bytes(&opt);
+    opt.input("x", 5.0).unwrap();
+    opt.load_bytes(&bytes).unwrap();
+    let mut a = [1.0f32];
+    opt.step(&mut [Tensor::new("a", &mut a, &[0.5])]).unwrap();
+    assert_eq!(a, [0.5]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! what it holds is to the bit the run that never stopped; a temporary file that a kill leaves goes with the next save.
 
 use crate::{Folder, Random, Work, cases, names};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -40,7 +41,8 @@ fn a_kill_leaves_the_old_file_or_the_new_one() {
             .unwrap();
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
         child.kill().unwrap();
-        child.wait().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "case {case}: the child ended by itself: {status}");
         stale += usize::from(names(&folder.0).iter().any(|name| name.ends_with(".tmp")));
         if !path.exists() {
             assert_eq!(straight.steps(), 0, "case {case}: the file is gone");
@@ -61,6 +63,8 @@ fn a_kill_leaves_the_old_file_or_the_new_one() {
     }
     let steps = straight.steps();
     println!("{count} kills over {steps} steps: {lasted} after a save, {stale} left a temporary file");
+    // A child runs for 30 ms in the mean, and saves in a few.
+    assert!(lasted > 0 || count < 10, "no child has ever saved");
     straight.checkpoint().save(&path).unwrap();
     assert!(names(&folder.0).iter().all(|name| !name.ends_with(".tmp")), "{:?}", names(&folder.0));
     // Going on from what the last one left is going on.

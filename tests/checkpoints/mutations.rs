@@ -1,7 +1,7 @@
 //! Damaged files: a typed error and nothing changed, or the state that was written.
 
 use crate::{Random, cases};
-use updraft::{Error, Optimizer, Rule, Schedule, Tensor};
+use updraft::{Checkpoint, CheckpointError, Error, Optimizer, Rule, Schedule, Tensor};
 
 /// States of every extent, and a schedule with one.
 const RULE: &str = "optimizer kept\nhyper lr = 0.5\nstate m = 0\nstate r per row = 0\nstate k per tensor = 0\n\
@@ -53,6 +53,46 @@ fn mutated(good: &[u8], random: &mut Random) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// The file with the checksum of what it holds, if that alone was wrong.
+fn sealed(file: &[u8]) -> Option<Vec<u8>> {
+    let Err(Error::Checkpoint { reason: CheckpointError::Damaged { written, found }, .. }) =
+        Checkpoint::from_bytes(file)
+    else {
+        return None;
+    };
+    let at = file.windows(written.len().max(1)).position(|window| window == written.as_bytes())?;
+    Some([&file[..at], found.as_bytes(), &file[at + written.len()..]].concat())
+}
+
+/// Files that somebody has made: a typed error and nothing changed, or a state that is written as it was read.
+#[test]
+fn forgeries_are_refused_or_are_states() {
+    let good = stepped().to_bytes().unwrap();
+    let mut random = Random(8);
+    let mut opt = build();
+    let mut before = opt.to_bytes().unwrap();
+    let (mut taken, mut forged, count) = (0, 0, cases(5_000));
+    for case in 0..count {
+        let Some(file) = sealed(&mutated(&good, &mut random)) else { continue };
+        forged += 1;
+        match opt.load_bytes(&file) {
+            Ok(()) => {
+                before = opt.to_bytes().unwrap();
+                opt.load_bytes(&before)
+                    .unwrap_or_else(|error| panic!("case {case}: what was written is refused: {error}"));
+                assert!(opt.to_bytes().unwrap() == before, "case {case}: what was loaded is written otherwise");
+                taken += 1;
+            }
+            Err(Error::Checkpoint { .. }) => {
+                assert!(opt.to_bytes().unwrap() == before, "case {case}: a refused file has changed the state");
+            }
+            Err(other) => panic!("case {case}: {other}"),
+        }
+    }
+    println!("{forged} forged checkpoints: {taken} were states");
+    assert!(count < 1_000 || (forged > count / 50 && taken > 0 && taken < forged), "{taken} of {forged}");
 }
 
 #[test]

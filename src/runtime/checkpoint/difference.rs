@@ -12,6 +12,9 @@ use std::time::Duration;
 /// More lines of a difference than this are cut: a rule is a page, and the first ones tell what happened.
 const SHOWN: usize = 16;
 
+/// And more of a line than this.
+const COLUMNS: usize = 160;
+
 /// What was not taken over as it was when a checkpoint was restored; empty unless migration was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,7 +63,9 @@ pub(super) fn lines(then: &str, now: &str) -> String {
             ChangeTag::Insert => '+',
             ChangeTag::Equal => return None,
         };
-        Some(format!("  {sign} {}", change.value().trim_end()))
+        let line = change.value().trim_end();
+        let shown: String = line.chars().take(COLUMNS).collect();
+        Some(format!("  {sign} {shown}{}", if shown.len() < line.len() { " ..." } else { "" }))
     });
     let mut changes: Vec<String> = changes.filter(|line| line.len() > "  + ".len()).collect();
     let more = changes.len().saturating_sub(SHOWN);

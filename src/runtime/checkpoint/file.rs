@@ -150,7 +150,7 @@ impl Checkpoint {
     }
 
     /// Metadata by its key; empty if there is none. The keys are `format`, `rule`, `program`, `flags`, `hypers`, `set`,
-    /// `groups`, `schedules`, `seed`, and at times `stores` and `shards`; all but the first three are JSON or numbers.
+    /// `groups`, `host`, `schedules`, `seed`, and at times `stores` and `shards`; all but the first three are JSON or numbers.
     pub fn metadata(&self, key: &str) -> &str {
         self.text.get(key).map_or("", String::as_str)
     }

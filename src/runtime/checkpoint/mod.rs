@@ -4,7 +4,7 @@
 //! its steps as u64, `@<group>/<state>` and `/<state>` what belongs to a group or to the model; `<tensor>/p` is a parameter
 //! and `<name>/@host` an array that the host has added. The metadata says `format`, `rule`, `program` (its canonical text
 //! without documentation and defaults), `flags`, `hypers` and which of them were `set`, `groups` with their tensors,
-//! `schedules`, `seed`, `stores` and `shards` where there are any, and the `checksum` of all of it.
+//! what the `host` has joined, `schedules`, `seed`, `stores` and `shards` where there are any, and the `checksum` of all of it.
 //!
 //! Guaranteed: a save leaves the old file or the new one, whatever happens, and equal states give equal bytes. A load holds
 //! everything to the checksum, to the rule and to what is known of the tensors before it changes anything. Deliberately not

@@ -6,7 +6,7 @@
 use super::super::error::Error;
 use super::super::hyper::Hypers;
 use super::super::optimizer::{Optimizer, array_named};
-use super::super::scopes::{Loaded, LoadedShard};
+use super::super::scopes::{Loaded, LoadedShard, Slot};
 use super::super::state::State;
 use super::file::Entry;
 use super::{Checkpoint, CheckpointError, Migration, difference};
@@ -16,7 +16,7 @@ use crate::ir::Storage;
 use crate::ir::step::Array;
 use crate::schedule::Driver;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wished of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,12 @@ impl Optimizer {
     pub fn restore(&mut self, checkpoint: &Checkpoint, how: Restore) -> Result<Migration, Error> {
         let restored = self.read(checkpoint, how)?;
         self.model.states = restored.model;
+        self.model.forget_step();
+        (self.last_skipped, self.skipped) = (false, 0);
         let parts = restored.groups.into_iter().zip(restored.drivers).zip(restored.hypers);
         for (group, ((states, drivers), hypers)) in self.groups.iter_mut().zip(parts) {
             group.scope.states = states;
+            group.scope.forget_step();
             group.drivers = drivers;
             group.hypers = hypers;
             group.undrive(&self.rule);
@@ -71,6 +74,11 @@ impl Optimizer {
         for slot in &mut self.tensors {
             let loaded = tensors.remove(&slot.name).unwrap_or_default();
             slot.t = loaded.t;
+            if loaded.t > 0 {
+                let total = slot.geometry.total(Extent::Element);
+                let (first, len) = loaded.shard.as_ref().map_or((0, total), |shard| (shard.first, shard.len));
+                (slot.geometry.first, slot.geometry.len) = (first, len);
+            }
             slot.own.states.fill(State::Absent);
             for (id, state, _) in loaded.states {
                 slot.own.states[id.index()] = state;
@@ -93,16 +101,21 @@ impl Optimizer {
         let (seed, own) = (get("seed")?, self.host.seed);
         if seed != own.to_string() {
             let reason =
-                format!("it was written with the seed {seed}, but it is {own} now: build the optimizer with its");
+                format!("it was written with the seed {seed}, but it is {own} now: build with that of then (--seed)");
             return Err(other_build(reason));
         }
         migration.other.extend(self.same_flags(get("flags")?, how)?);
+        migration.other.extend(self.same_host(get("host")?, how)?);
         self.same_stores(checkpoint.text.get("stores").map_or("{}", String::as_str))?;
-        let (hypers, stay) = self.hypers_from(get("hypers")?, get("set")?, how)?;
+        let (drivers, anew) = self.schedules_from(get("schedules")?, how)?;
+        migration.other.extend(anew);
+        let (hypers, stay) = self.hypers_from(get("hypers")?, get("set")?, &drivers, how)?;
         migration.other.extend(stay);
+        let gone = migration.removed.iter().chain(&migration.restarted).cloned().collect();
         let mut restored = Restored {
-            drivers: self.schedules_from(get("schedules")?)?,
+            drivers,
             hypers,
+            gone,
             model: vec![None; program.states.len()],
             groups: vec![vec![None; program.states.len()]; self.groups.len()],
             tensors: BTreeMap::new(),
@@ -110,8 +123,13 @@ impl Optimizer {
         };
         if let Some(text) = checkpoint.text.get("shards") {
             for (name, shard) in shards_from(text)? {
-                self.same_shard(&name, &shard).map_err(other_build)?;
                 restored.tensors.entry(name).or_default().shard = Some(shard);
+            }
+        }
+        for slot in &self.tensors {
+            if checkpoint.steps(&slot.name) > 0 {
+                let shard = restored.tensors.get(&slot.name).and_then(|loaded| loaded.shard.as_ref());
+                same_shard(slot, shard).map_err(other_build)?;
             }
         }
         for (name, entry) in &checkpoint.entries {
@@ -145,9 +163,7 @@ impl Optimizer {
             Entry::Array(state, shape) => (state, shape),
         };
         let of = last.strip_prefix('@').and_then(|rest| rest.strip_suffix(".compensation")).unwrap_or(last);
-        if how.migrate
-            && [&to.migration.removed, &to.migration.restarted].iter().any(|names| names.contains(&of.to_string()))
-        {
+        if to.gone.contains(of) {
             return Ok(());
         }
         let Some(array) = array_named(program, last) else {
@@ -157,7 +173,7 @@ impl Optimizer {
             if array == Array::Average && self.host.average.is_none() {
                 return Err("it is a moving average of a parameter: build the optimizer with `average`".to_string());
             }
-            let values = self.array(owner, array, state, shape)?;
+            let values = self.array((owner, to.shard(owner)), array, state, shape)?;
             to.tensors.entry(owner.to_string()).or_default().hidden.push((array, values, shape.clone()));
             return Ok(());
         };
@@ -185,7 +201,7 @@ impl Optimizer {
                 to.tensors.entry(owner.to_string()).or_default().states.push((id, state, Vec::new()));
             }
             _ => {
-                let state = self.array(owner, array, state, shape)?;
+                let state = self.array((owner, to.shard(owner)), array, state, shape)?;
                 let states = &mut to.tensors.entry(owner.to_string()).or_default().states;
                 self.agrees((id, &state, shape), states)?;
                 states.push((id, state, shape.clone()));
@@ -201,7 +217,13 @@ impl Optimizer {
             return Ok(Migration::default());
         }
         if how.migrate {
-            return Ok(difference::states(then, &now));
+            let mut migration = difference::states(then, &now);
+            if rule != self.rule.name() {
+                migration
+                    .other
+                    .push(format!("it was written by the rule `{rule}`, and this is `{}`", self.rule.name()));
+            }
+            return Ok(migration);
         }
         let difference = difference::lines(then, &now);
         Err(CheckpointError::OtherRule { rule: rule.to_string(), now: self.rule.name().to_string(), difference })
@@ -222,19 +244,31 @@ impl Optimizer {
             }
             others.push(format!("it was written {groups}"));
         }
-        if theirs != own && !how.migrate {
-            let reason = format!("it was written with the flags {then}, but they are {now} now: set them as they were");
-            return Err(CheckpointError::OtherBuild { reason });
+        if theirs != own {
+            let flags = format!("with the flags {then}, but they are {now} now");
+            if !how.migrate {
+                let reason = format!("it was written {flags}: set them as they were");
+                return Err(CheckpointError::OtherBuild { reason });
+            }
+            if others.is_empty() {
+                others.push(format!("it was written {flags}"));
+            }
         }
         Ok(others)
     }
 
     /// The hypers of each group after the restore, and in words what stays another than it was.
-    fn hypers_from(&self, saved: &str, set: &str, how: Restore) -> Result<(Vec<Hypers>, Vec<String>), CheckpointError> {
+    fn hypers_from(
+        &self,
+        saved: &str,
+        set: &str,
+        drivers: &[Vec<Driver>],
+        how: Restore,
+    ) -> Result<(Vec<Hypers>, Vec<String>), CheckpointError> {
         let saved: BTreeMap<String, BTreeMap<String, String>> = json("hypers", saved)?;
         let set: BTreeMap<String, Vec<String>> = json("set", set)?;
         let mut all = (Vec::new(), Vec::new());
-        for group in &self.groups {
+        for (group, drivers) in self.groups.iter().zip(drivers) {
             let (Some(saved), true) = (saved.get(&group.name), how.hypers) else {
                 all.0.push(group.hypers.clone());
                 continue;
@@ -245,14 +279,20 @@ impl Optimizer {
                 saved.retain(|name, _| hypers.iter().any(|hyper| *hyper.name == **name));
             }
             let set = set.get(&group.name).map_or(&[][..], Vec::as_slice);
-            let restored = group.hypers.restored(&self.rule, &group.name, &saved, set);
+            let driven = drivers.iter().map(|driver| (driver.hyper, driver.in_force));
+            let restored = group.hypers.restored(&self.rule, &group.name, (&saved, set), driven);
             let (hypers, stay) = restored.map_err(|reason| CheckpointError::Metadata { key: "hypers", reason })?;
             if let Some(stays) = stay.first().filter(|_| !how.migrate) {
                 let reason = format!("the hyper {stays}, which is decided when building: set it as it was");
                 return Err(CheckpointError::OtherBuild { reason });
             }
             all.0.push(hypers);
+            // A value is the same in most groups.
             all.1.extend(stay);
+            all.1.dedup();
+        }
+        if let Some((default, others)) = all.0.split_last_mut() {
+            others.iter_mut().for_each(|hypers| hypers.take_per_model(&self.rule, default));
         }
         Ok(all)
     }
@@ -279,23 +319,45 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Reads where the schedules of this optimizer are; one that the file does not have begins anew.
-    fn schedules_from(&self, text: &str) -> Result<Vec<Vec<Driver>>, CheckpointError> {
+    /// Where the schedules of this optimizer are; one that the checkpoint does not have begins anew. In a migration so does
+    /// one that has changed, and the text says which.
+    fn schedules_from(&self, text: &str, how: Restore) -> Result<(Vec<Vec<Driver>>, Vec<String>), CheckpointError> {
         let saved: Value = json("schedules", text)?;
-        let mut all = Vec::new();
+        let mut all = (Vec::new(), Vec::new());
         for group in &self.groups {
             let mut drivers = group.drivers.clone();
             for driver in &mut drivers {
                 driver.reset();
                 let hyper = &*self.rule.program().hypers[driver.hyper].name;
                 let Some(entry) = saved.get(&group.name).and_then(|group| group.get(hyper)) else { continue };
-                driver.restore(entry).map_err(|reason| CheckpointError::OtherBuild {
-                    reason: format!("the schedule of `{hyper}`: {reason}"),
-                })?;
+                if let Err(reason) = driver.restore(entry) {
+                    let reason = format!("the schedule of `{hyper}`: {reason}");
+                    if !how.migrate {
+                        return Err(CheckpointError::OtherBuild { reason });
+                    }
+                    driver.reset();
+                    all.1.push(format!("{reason}; it begins anew"));
+                }
             }
-            all.push(drivers);
+            all.0.push(drivers);
         }
         Ok(all)
+    }
+
+    /// What the host has joined to the rule must be as it was, unless the difference is asked for.
+    fn same_host(&self, then: &str, how: Restore) -> Result<Vec<String>, CheckpointError> {
+        let was: BTreeMap<String, String> = json("host", then)?;
+        let now: BTreeMap<String, String> = json("host", &self.host_text())?;
+        let differ = now.iter().filter(|(what, now)| was.get(*what) != Some(*now));
+        let differ = differ.map(|(what, now)| {
+            let was = was.get(what).map_or("unknown", String::as_str);
+            format!("`{what}` was {was} when it was written, and is {now} now")
+        });
+        let differ: Vec<String> = differ.collect();
+        match differ.first().filter(|_| !how.migrate) {
+            Some(first) => Err(CheckpointError::OtherBuild { reason: format!("{first}: say the same when building") }),
+            None => Ok(differ),
+        }
     }
 
     /// Things are kept as they were when the checkpoint was written.
@@ -313,16 +375,6 @@ impl Optimizer {
         let reason =
             format!("`{name}` was {was} when it was written, but is {now} now: say the same of it when building");
         Err(CheckpointError::OtherBuild { reason })
-    }
-
-    /// A tensor that is known is the same part of its whole.
-    fn same_shard(&self, name: &str, shard: &LoadedShard) -> Result<(), String> {
-        let Some(index) = self.by_name.get(name) else { return Ok(()) };
-        let slot = &self.tensors[*index as usize];
-        if *slot.shape != *shard.shape || (slot.geometry.first, slot.geometry.len) != (shard.first, shard.len) {
-            return Err(format!("`{name}` was another part of its tensor when the file was written"));
-        }
-        Ok(())
     }
 
     /// The states of one tensor that are kept as the parameter are all of its type, and those of one extent of one shape.
@@ -353,12 +405,18 @@ impl Optimizer {
     }
 
     /// An array, if it is as the optimizer keeps it for a tensor that it knows.
-    fn array(&self, owner: &str, array: Array, state: &State, shape: &[usize]) -> Result<State, String> {
+    fn array(
+        &self,
+        (owner, shard): (&str, Option<&LoadedShard>),
+        array: Array,
+        state: &State,
+        shape: &[usize],
+    ) -> Result<State, String> {
         let program = self.rule.program();
         if let Some(slot) = self.by_name.get(owner).map(|index| &self.tensors[*index as usize])
             && let expected = self.host.stores.storage(array, slot.storage, program)
             && let Some(found) = state.storage()
-            && (slot.array_shape(array.extent(program)) != shape || found != expected)
+            && (shape_of(slot, shard, array.extent(program)) != shape || found != expected)
         {
             let now = &slot.shape;
             let param = slot.storage.name();
@@ -373,6 +431,26 @@ impl Optimizer {
     }
 }
 
+/// A tensor that is known is the same part of its whole, unless it has taken no step yet.
+fn same_shard(slot: &Slot, then: Option<&LoadedShard>) -> Result<(), String> {
+    let same = match (slot.shard(), then) {
+        (None, None) => true,
+        (Some(now), Some(then)) => now == *then,
+        // What was registered is whole until its first step says otherwise.
+        (None, Some(then)) => *then.shape == *slot.shape && slot.t == 0,
+        (Some(_), None) => slot.t == 0,
+    };
+    if same { Ok(()) } else { Err(format!("`{}` was another part of its tensor when it was written", slot.name)) }
+}
+
+/// The shape of an array of a tensor of which this part was there.
+fn shape_of(slot: &Slot, shard: Option<&LoadedShard>, extent: Extent) -> Vec<usize> {
+    match shard {
+        Some(shard) if extent == Extent::Element => vec![shard.len],
+        _ => crate::ir::shape::axes(extent, &slot.shape),
+    }
+}
+
 /// What a checkpoint holds, as the optimizer keeps it.
 struct Restored {
     /// For each group.
@@ -382,7 +460,16 @@ struct Restored {
     model: Vec<Option<f64>>,
     groups: Vec<Vec<Option<f64>>>,
     tensors: BTreeMap<String, Loaded>,
+    /// States that are not taken over.
+    gone: BTreeSet<String>,
     migration: Migration,
+}
+
+impl Restored {
+    /// Which part of a tensor was there, if not all.
+    fn shard(&self, tensor: &str) -> Option<&LoadedShard> {
+        self.tensors.get(tensor)?.shard.as_ref()
+    }
 }
 
 /// Metadata that is JSON of this type.
@@ -401,7 +488,12 @@ fn shards_from(text: &str) -> Result<BTreeMap<String, LoadedShard>, CheckpointEr
     let shard = |value: Value| -> Result<LoadedShard, CheckpointError> {
         let shape = value.get("shape").and_then(Value::as_array).ok_or_else(unreadable)?;
         let shape = shape.iter().map(|n| number(Some(n))).collect::<Result<Vec<usize>, _>>()?;
-        Ok(LoadedShard { shape, first: number(value.get("first"))?, len: number(value.get("len"))? })
+        let (first, len) = (number(value.get("first"))?, number(value.get("len"))?);
+        let numel = shape.iter().try_fold(1, |product: usize, n| product.checked_mul(*n));
+        match (numel, first.checked_add(len)) {
+            (Some(numel), Some(end)) if end <= numel && len < numel => Ok(LoadedShard { shape, first, len }),
+            _ => Err(CheckpointError::Metadata { key: "shards", reason: "a part lies outside of its tensor".into() }),
+        }
     };
     all.into_iter().map(|(name, value)| Ok((name, shard(value)?))).collect()
 }

@@ -5,12 +5,12 @@ use super::super::scopes::{Group, LoadedShard};
 use super::super::state::State;
 use super::file::Entry;
 use super::{Checkpoint, FORMAT};
-use crate::HyperValue;
 use crate::check::program::StateId;
 use crate::check::without_docs_and_defaults;
 use crate::ir::Stores;
 use crate::ir::step::Array;
 use crate::schedule::Driver;
+use crate::{HyperValue, Math};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -77,6 +77,7 @@ impl Optimizer {
             ("hypers", self.hypers_text()),
             ("set", self.set_text()),
             ("groups", json!(groups).to_string()),
+            ("host", self.host_text()),
             ("schedules", self.schedules_text()),
             ("seed", self.host.seed.to_string()),
         ]);
@@ -134,6 +135,14 @@ impl Optimizer {
             .map(|group| (&*group.name, group.drivers.iter().map(|driver| (name(driver), driver.saved())).collect()))
             .collect();
         json!(groups).to_string()
+    }
+
+    /// What the host has joined to the rule, and how the rule is computed, as JSON: what bits rest on beside the rule.
+    pub(super) fn host_text(&self) -> String {
+        let average = self.host.average.map_or("none".to_string(), |decay| decay.to_string());
+        let math = if self.plans.math == Math::Fast { "fast" } else { "strict" };
+        let (skip, unscale) = (self.host.skip_nonfinite.to_string(), self.host.unscale.to_string());
+        json!({"average": average, "math": math, "skip_nonfinite": skip, "unscale": unscale}).to_string()
     }
 
     /// How the host has said that things are kept, as JSON.
