@@ -1,7 +1,7 @@
 //! Nothing is lost: what an optimizer keeps survives damage that is found, processes that are killed, disks that are full
 //! and runs that are resumed with other threads. Each campaign has a share here; `UPDRAFT_CHECKPOINTS=N` runs N of each.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod kills;
 mod mutations;
 mod resume;
