@@ -70,7 +70,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// Every error of the file, sorted by place: those that the parser found, and the checker's own; after
-/// [`MAX_ERRORS`](crate::diagnostic::MAX_ERRORS) of them no more are looked for. Lints are among them, if the errors let them
+/// [`MAX_ERRORS`] of them no more are looked for. Lints are among them, if the errors let them
 /// be found.
 ///
 /// ```
