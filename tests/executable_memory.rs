@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::process::Command;
-use updraft::{Engine, Rule, SHIPPED, Tensor};
+use updraft::{Codegen, Engine, Rule, SHIPPED, Tensor};
 
 /// Says to `in_the_child` that it is in the child.
 const CHILD: &str = "UPDRAFT_TEST_WITHOUT_EXECUTABLE_MEMORY";
@@ -20,14 +20,22 @@ fn forbid() -> std::io::Result<()> {
     }
 }
 
-/// The bits of some steps of every shipped rule in f32 and f64, one line a rule.
+/// The bits of some steps of every shipped rule in f32 and f64, one line a rule and a code generator. A schedule drives `lr`,
+/// and one tensor has rows and columns to reduce.
 fn lines(engine: Engine, warned: bool) -> Vec<String> {
-    let line = |name: &str| {
-        let mut opt = Rule::shipped(name).unwrap().optimizer().engine(engine).build().unwrap();
-        let (mut a, mut b) = ([1.0f32; 7], [-2.0f64; 5]);
+    let line = |name: &str, codegen: Codegen| {
+        let rule = Rule::shipped(name).unwrap();
+        let mut builder = rule.optimizer().engine(engine).codegen(codegen);
+        if rule.hypers().any(|hyper| hyper.name == "lr") {
+            let schedule = "linear(total_iters=3) for 3 then cosine(t_max=5)".parse().unwrap();
+            builder = builder.schedule("lr", schedule).unwrap();
+        }
+        let mut opt = builder.build().unwrap();
+        let (mut a, mut b, mut c) = ([1.0f32; 7], [-2.0f64; 5], [0.5f32; 33]);
         let mut warnings = Vec::new();
         for step in 0..8 {
             let (ga, gb) = ([0.1 * (step - 3) as f32; 7], [0.3 - 0.1 * f64::from(step); 5]);
+            let gc: [f32; 33] = std::array::from_fn(|i| (step * i as i32 % 7) as f32 * 0.25 - 0.5);
             let program = opt.rule().program().clone();
             let (arrays, scalars): (Vec<_>, Vec<_>) =
                 program.inputs.iter().partition(|input| input.extent == updraft::check::program::Extent::Element);
@@ -35,7 +43,10 @@ fn lines(engine: Engine, warned: bool) -> Vec<String> {
             let (ta, tb) = (Tensor::new("a", &mut a, &ga), Tensor::new("b", &mut b, &gb));
             let ta = arrays.iter().fold(ta, |tensor, input| tensor.input_array(&input.name, &ga));
             let tb = arrays.iter().fold(tb, |tensor, input| tensor.input_array(&input.name, &gb));
-            opt.step(&mut [ta, tb]).unwrap();
+            let gc = ndarray::ArrayView2::from_shape((3, 11), &gc).unwrap();
+            let tc = Tensor::new("c", ndarray::ArrayViewMut2::from_shape((3, 11), &mut c).unwrap(), gc);
+            let tc = arrays.iter().fold(tc, |tensor, input| tensor.input_array(&input.name, gc));
+            opt.step(&mut [ta, tb, tc]).unwrap();
             warnings.extend(opt.warning().map(str::to_string));
         }
         assert_eq!(opt.engine(), engine);
@@ -46,9 +57,11 @@ fn lines(engine: Engine, warned: bool) -> Vec<String> {
             warnings.iter().all(|w| w.contains("memory") && w.contains("the evaluator runs instead")),
             "{warnings:?}"
         );
-        format!("bits of {name}: {:?} {:?}", a.map(f32::to_bits), b.map(f64::to_bits))
+        let bits = (a.map(f32::to_bits), b.map(f64::to_bits), c.map(f32::to_bits));
+        format!("bits of {name}, {}: {bits:?}", codegen.name())
     };
-    SHIPPED.iter().map(|(name, _)| line(name)).collect()
+    let available = || Codegen::ALL.into_iter().filter(|codegen| codegen.is_available());
+    SHIPPED.iter().flat_map(|(name, _)| available().map(|codegen| line(name, codegen))).collect()
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::program::{
     NodeKind, Program, Range, Report, ReportId, Require, StateId, Stmt, StmtKind, Ty, Var,
 };
 use super::range::{self, Facts, Known};
+use super::schedules::modes_of;
 use super::{Checker, MAX_OPERATIONS};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
@@ -59,6 +60,7 @@ impl Checker<'_> {
         given: Option<&Expr>,
         call: Span,
     ) -> Option<Vec<ExprId>> {
+        self.expanded_modes(modes, call)?;
         let named = match given.map(|expr| &without_parentheses(expr).kind) {
             None => Some(&modes[0]),
             Some(ExprKind::Name(name)) => {
@@ -67,8 +69,8 @@ impl Checker<'_> {
                         let message = format!("`{}` may be `{other}`, which `{}` has not", name.text, callee.name);
                         self.report(
                             Diagnostic::new(Code::UnknownName, name.span, message)
-                                .label(format!("is one of {}", mine.join(" | ")))
-                                .help(format!("`{}` of `{}` is one of {}", hyper.name, callee.name, modes.join(" | "))),
+                                .label(format!("is one of {}", modes_of(&mine)))
+                                .help(format!("`{}` of `{}` is one of {}", hyper.name, callee.name, modes_of(modes))),
                         );
                         return None;
                     }
@@ -85,7 +87,7 @@ impl Checker<'_> {
         };
         let Some(named) = named else {
             let expr = given?;
-            let message = format!("`{}` of `{}` is one of {}", hyper.name, callee.name, modes.join(" | "));
+            let message = format!("`{}` of `{}` is one of {}", hyper.name, callee.name, modes_of(modes));
             let text = self.text(expr);
             let help = match did_you_mean(text, modes.iter().map(|mode| &**mode)) {
                 Some(similar) => format!("did you mean `{similar}`?"),
@@ -290,6 +292,12 @@ impl Checker<'_> {
             self.too_many_operations(span);
         }
         (!self.too_many_operations).then_some(())
+    }
+
+    /// Counts what stands for the modes of a hyper that is bound: a condition each.
+    pub(super) fn expanded_modes(&mut self, modes: &[Arc<str>], span: Span) -> Option<()> {
+        self.operations = self.operations.saturating_add(modes.len() as u64);
+        self.expanded(span)
     }
 
     pub(super) fn new_local(&mut self, name: &str, ty: Ty, extent: Extent, span: Span) -> LocalId {

@@ -76,6 +76,9 @@ impl Checker<'_> {
 
     /// Any expression. `None`: an error has been reported.
     pub(super) fn expression(&mut self, expr: &Expr) -> Option<ExprId> {
+        if self.has_enough_errors() {
+            return None;
+        }
         let span = expr.span;
         match &expr.kind {
             ExprKind::Number { value, text } => {
@@ -1189,17 +1192,22 @@ impl Checker<'_> {
     /// Numbers a condition that selects the plan. One that is written twice and cannot change within a step is one.
     pub(super) fn plan_condition(&mut self, cond: ExprId) -> super::program::ConditionId {
         let new = Condition { cond, parent: self.inside };
+        let mut hash = None;
         if self.is_stable(cond) {
             let text = print::expression_text(&self.program, cond);
-            let same = |old: &Condition| {
-                (old.parent.is_none() || old.parent == new.parent)
-                    && self.is_stable(old.cond)
+            hash = Some(hash_of(&text));
+            // Texts are made again only of conditions that are all but certain to have the same.
+            let same = |(old, known): (&Condition, &Option<u64>)| {
+                *known == hash
+                    && (old.parent.is_none() || old.parent == new.parent)
                     && print::expression_text(&self.program, old.cond) == text
             };
-            if let Some(index) = self.program.conditions.iter().position(same) {
+            if let Some(index) = self.program.conditions.iter().zip(&self.condition_hashes).position(same) {
                 return super::program::ConditionId(index as u32);
             }
         }
+        self.condition_hashes.truncate(self.program.conditions.len());
+        self.condition_hashes.push(hash);
         self.program.conditions.push(new);
         super::program::ConditionId(self.program.conditions.len() as u32 - 1)
     }
@@ -1299,4 +1307,11 @@ pub(super) fn remap(kind: &NodeKind, map: &dyn Fn(ExprId) -> ExprId) -> NodeKind
         NodeKind::List(function, list, operand) => NodeKind::List(*function, *list, operand.as_ref().map(at)),
         leaf => leaf.clone(),
     }
+}
+
+fn hash_of(text: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }

@@ -8,7 +8,8 @@ use super::program::{
 };
 use super::reduce::{Mark, Timing, after_either};
 use super::{
-    Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_HYPERS, MAX_STATES, Place, range, recursion,
+    Checker, Elsewhere, MAX_CONDITIONS_AROUND, MAX_DEF_NODES, MAX_ELEMENTS, MAX_HYPERS, MAX_INPUTS, MAX_MODES,
+    MAX_STATES, Place, range, recursion,
 };
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::ir::Storage;
@@ -43,6 +44,9 @@ impl Checker<'_> {
     pub(super) fn items(&mut self, ast: &Ast) {
         let mut first_statement = None;
         for item in &ast.items {
+            if self.has_enough_errors() {
+                return;
+            }
             if let Some(what) = declaration(&item.kind) {
                 if let Some(statement) = first_statement {
                     self.misplaced(item, what, statement);
@@ -352,7 +356,15 @@ impl Checker<'_> {
     fn modes(&mut self, modes: &[Ident]) -> Arc<[Arc<str>]> {
         let mut first = BTreeMap::<Arc<str>, Span>::new();
         let mut names = Vec::new();
-        for mode in modes {
+        if let Some(mode) = modes.get(MAX_MODES) {
+            let message = format!("a hyper has at most {MAX_MODES} modes");
+            self.report(
+                Diagnostic::new(Code::TooManyNames, mode.span, message)
+                    .label("one too many")
+                    .help("make it a number, or several hypers"),
+            );
+        }
+        for mode in modes.iter().take(MAX_MODES) {
             if let Some(before) = first.get(&mode.text) {
                 let message = format!("the mode `{}` is there twice", mode.text);
                 self.report(
@@ -372,6 +384,15 @@ impl Checker<'_> {
     /// The elements of a list: numbers, each in the hyper's interval, if it has one.
     fn list_default(&mut self, elements: &[Expr], range: Option<(&Range, Span)>) -> Option<Arc<[f64]>> {
         let mut values = Vec::new();
+        if let Some(element) = elements.get(MAX_ELEMENTS) {
+            let message = format!("a list has at most {MAX_ELEMENTS} elements");
+            self.report(
+                Diagnostic::new(Code::TooManyNames, element.span, message)
+                    .label("one too many")
+                    .help("set it where the rule is used, or write a formula"),
+            );
+            return None;
+        }
         for element in elements {
             let Some(x) = super::expressions::literal(element) else {
                 self.report(
@@ -485,6 +506,10 @@ impl Checker<'_> {
             }
             self.grows(id, extent, expr, &format!("the default of `{}`", name.text), false);
         }
+        if self.program.inputs.len() >= MAX_INPUTS {
+            self.too_many_names(name, "inputs", MAX_INPUTS);
+            return;
+        }
         let id = InputId(self.program.inputs.len() as u32);
         self.declare(name, Symbol::Input(id));
         let (name, span) = (name.text.clone(), name.span);
@@ -588,6 +613,9 @@ impl Checker<'_> {
         self.scopes.enter();
         let mut stmts = Vec::new();
         for item in &block.items {
+            if self.has_enough_errors() {
+                break;
+            }
             if let Some(stmt) = self.statement(item) {
                 stmts.append(&mut self.pending);
                 stmts.push(stmt);

@@ -26,7 +26,7 @@ pub(crate) use print::{condition_text, list_text, number_text};
 pub use print::{expression_text, print_program, statement_text, without_docs_and_defaults};
 pub use program::Program;
 
-use crate::diagnostic::{Code, Diagnostic, Severity, sort};
+use crate::diagnostic::{Code, Diagnostic, MAX_ERRORS, Severity, sort};
 use crate::library::{Library, Shipped};
 use crate::source::Span;
 use crate::syntax::Parsed;
@@ -43,6 +43,15 @@ pub const MAX_OPERATIONS: u64 = 4096;
 pub const MAX_STATES: usize = 64;
 /// Hypers of one rule.
 pub const MAX_HYPERS: usize = 256;
+/// Modes of one hyper.
+pub const MAX_MODES: usize = 256;
+/// Elements of one list.
+pub const MAX_ELEMENTS: usize = 4096;
+/// Inputs of one rule.
+pub const MAX_INPUTS: usize = 256;
+/// Operations of one rule times its reductions: before the result of one is known a sweep ends, and the next may have to
+/// repeat everything that the one before it has computed.
+pub const MAX_REPEATED: u64 = 8 * MAX_OPERATIONS;
 /// Nodes of all `def`s together, each with those that it calls: what they may take of memory.
 const MAX_DEF_NODES: usize = 64 * 4096;
 /// Conditions around a statement; each `else if` is a block in a block to every later stage.
@@ -60,8 +69,9 @@ pub struct Checked {
 /// Checks a parsed file.
 ///
 /// # Errors
-/// Every error of the file, sorted by place: those that the parser found, and the checker's own. Lints are among them,
-/// if the errors let them be found.
+/// Every error of the file, sorted by place: those that the parser found, and the checker's own; after
+/// [`MAX_ERRORS`] of them no more are looked for. Lints are among them, if the errors let them
+/// be found.
 ///
 /// ```
 /// use updraft::{SourceFile, check::check, syntax::parse};
@@ -91,13 +101,17 @@ fn check_inside(
     callers: &[Named],
     callees: &Callees,
 ) -> Result<(Checked, usize), Vec<Diagnostic>> {
+    if parsed.diagnostics.len() >= MAX_ERRORS {
+        return Err(parsed.diagnostics.clone());
+    }
     let mut checker = Checker::new(parsed, library, callers, callees);
     checker.header(&parsed.ast);
     checker.items(&parsed.ast);
+    checker.repeats_little();
     checker.value_is_assigned();
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.append(&mut checker.diagnostics);
-    let failed = diagnostics.iter().any(|d| d.severity() == Severity::Error);
+    let failed = checker.errors > 0 || diagnostics.iter().any(|d| d.severity() == Severity::Error);
     if !failed {
         let mut lints = lints::lints(&checker.program, &checker.uses, parsed);
         lints.append(&mut diagnostics);
@@ -129,6 +143,10 @@ struct Checker<'a> {
     pending: Vec<program::Stmt>,
     program: Program,
     diagnostics: Vec<Diagnostic>,
+    /// How many of them, and of those that others stand for, are errors.
+    errors: usize,
+    /// Of each plan condition that is the same throughout a step: the hash of its text.
+    condition_hashes: Vec<Option<u64>>,
     scopes: Scopes,
     defs: Vec<items::Def>,
     /// Which `def`s call themselves.
@@ -283,6 +301,8 @@ impl<'a> Checker<'a> {
             pending: Vec::new(),
             program,
             diagnostics: Vec::new(),
+            errors: 0,
+            condition_hashes: Vec::new(),
             scopes,
             defs: Vec::new(),
             recursive: recursion::find(&parsed.ast),
@@ -308,12 +328,41 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Whether so much is wrong that nothing more is looked for.
+    fn has_enough_errors(&self) -> bool {
+        self.errors >= MAX_ERRORS
+    }
+
     /// Reports an error. One that arises while a `def` is inlined also points at the call.
     fn report(&mut self, mut diagnostic: Diagnostic) {
+        if diagnostic.severity() == Severity::Error {
+            if self.has_enough_errors() {
+                return;
+            }
+            self.errors += 1;
+        }
+        diagnostic.shorten();
         if let Some(call) = self.inlining {
             diagnostic = diagnostic.also(call, "in the expansion of this call");
         }
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Holds operations and reductions to [`MAX_REPEATED`].
+    fn repeats_little(&mut self) {
+        let (operations, reductions) = (self.operations, self.program.reductions.len() as u64);
+        if operations.saturating_mul(reductions) <= MAX_REPEATED || self.too_many_operations {
+            return;
+        }
+        let span = self.program.reductions.last().map_or(Span::new(0, 0), |reduction| reduction.span);
+        let message = format!(
+            "the rule has {operations} operations and {reductions} reductions: the product may be {MAX_REPEATED} at most"
+        );
+        self.report(
+            Diagnostic::new(Code::TooManyOperations, span, message)
+                .label("the last of them")
+                .help("every reduction ends a sweep over memory, and the next may repeat all before it: use fewer"),
+        );
     }
 
     /// Whether the header says what the file is called.

@@ -10,18 +10,24 @@ use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
 use crate::library::{Library, Shipped};
 use crate::source::SourceFile;
 use crate::syntax::ast::{FileKind, Ident};
-use crate::syntax::parse;
-use std::cell::RefCell;
+use crate::syntax::{MAX_SOURCE_BYTES, parse};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// How deep files may name each other.
 const MAX_CALLS: usize = 8;
+/// The most bytes of all files together that one file names, itself or through others.
+const MAX_BYTES: usize = MAX_SOURCE_BYTES;
 
 /// The files that a file and those that it names have named: each is checked once, however often it is named.
 #[derive(Clone, Default)]
-pub(super) struct Callees(Rc<RefCell<BTreeMap<Named, Judged>>>);
+pub(super) struct Callees {
+    judged: Rc<RefCell<BTreeMap<Named, Judged>>>,
+    /// How many bytes they have together.
+    bytes: Rc<Cell<usize>>,
+}
 
 /// A file by its name, and whether it is shipped; of one that is looked for, whether a shipped one is.
 pub(super) type Named = (bool, Arc<str>);
@@ -73,10 +79,10 @@ impl Checker<'_> {
         }
         let callees = self.callees.clone();
         let key = (self.parsed.file.is_shipped(), name.clone());
-        let known = callees.0.borrow().get(&key).cloned();
+        let known = callees.judged.borrow().get(&key).cloned();
         let found = known.unwrap_or_else(|| {
             let found = self.checked_callee(name);
-            callees.0.borrow_mut().insert(key, found.clone());
+            callees.judged.borrow_mut().insert(key, found.clone());
             found
         });
         let found = found.and_then(|callee| match self.callers.len() + callee.calls {
@@ -134,7 +140,16 @@ impl Checker<'_> {
         if self.callers.len() > MAX_CALLS {
             return Err(self.too_deep());
         }
-        let Some(file) = self.other_file(name) else { return Err(self.no_such_file(name)) };
+        let Some(file) = self.other_file(name) else {
+            return Err(self.refused_file(name).unwrap_or_else(|| self.no_such_file(name)));
+        };
+        let bytes = self.callees.bytes.get().saturating_add(file.text().len());
+        self.callees.bytes.set(bytes);
+        if bytes > MAX_BYTES {
+            let message = format!("the files that are named have more than {MAX_BYTES} bytes together");
+            let help = "an update rule is a page of formulas: are these the right files?".to_string();
+            return Err(Broken { message, help });
+        }
         match check_inside(&parse(&file), self.library, &self.callers, &self.callees) {
             Ok((checked, calls)) => {
                 let kind = checked.program.kind;
@@ -161,6 +176,17 @@ impl Checker<'_> {
         }
         let library = self.beside();
         library.find(FileKind::Optimizer, name).or_else(|| library.find(FileKind::Fragment, name))
+    }
+
+    /// Why the file of that name is not read, if it is there.
+    fn refused_file(&self, name: &str) -> Option<Broken> {
+        let kinds: &[FileKind] = match self.is_schedule_file() {
+            true => &[FileKind::Schedule],
+            false => &[FileKind::Optimizer, FileKind::Fragment],
+        };
+        let message = kinds.iter().find_map(|kind| self.beside().refused(*kind, name))?;
+        let help = "what a file names lies beside it, or is shipped".to_string();
+        Some(Broken { message, help })
     }
 
     fn no_such_file(&self, name: &str) -> Broken {

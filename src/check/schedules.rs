@@ -13,6 +13,7 @@ use crate::diagnostic::{Code, Diagnostic, Severity, did_you_mean};
 use crate::source::Span;
 use crate::syntax::ast::{Arg, Expr, FileKind, Ident};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Checker<'_> {
     /// A schedule has to assign `value` on every path, and before it is read.
@@ -49,6 +50,7 @@ impl Checker<'_> {
     pub(super) fn is_schedule(&self, name: &str) -> bool {
         self.callers.iter().any(|(_, caller)| **caller == *name)
             || self.library.find(FileKind::Schedule, name).is_some()
+            || self.library.refused(FileKind::Schedule, name).is_some()
     }
 
     /// The stems of the schedules that there are.
@@ -135,6 +137,9 @@ impl Checker<'_> {
         let mut first: BTreeMap<&str, Span> = BTreeMap::new();
         let mut right = true;
         for arg in args {
+            if self.has_enough_errors() {
+                return None;
+            }
             let names = || callee.hypers.iter().map(|h| &*h.name).chain(["at", "base"]);
             let Some(name) = &arg.name else {
                 let message = "the arguments of a schedule have names";
@@ -222,12 +227,25 @@ impl Checker<'_> {
     }
 }
 
+/// How many names a message lists.
+const SHOWN: usize = 32;
+
+/// `a | b | c`
+pub(super) fn modes_of(modes: &[Arc<str>]) -> String {
+    match modes.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} | {more} more", modes[..SHOWN].join(" | ")),
+        _ => modes.join(" | "),
+    }
+}
+
 /// `a, b and c`
 pub(super) fn list_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-    match names.split_last() {
-        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
-        _ => names.concat(),
+    let mut names = names.map(|name| format!("`{name}`"));
+    let shown: Vec<String> = names.by_ref().take(SHOWN).collect();
+    match (names.count(), shown.split_last()) {
+        (more @ 1.., _) => format!("{} and {more} more", shown.join(", ")),
+        (_, Some((last, others))) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => shown.concat(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::program::{
     ExprId, Extent, FileKind, Hyper, HyperDefault, HyperId, Input, InputId, ListRef, NodeKind, Program, State, StateId,
     Stmt, Var, View,
 };
-use super::schedules::list_of;
+use super::schedules::{list_of, modes_of};
 use super::{Checker, MAX_HYPERS, MAX_STATES, Place, print, range};
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::source::Span;
@@ -135,6 +135,9 @@ impl Checker<'_> {
         let mut first = BTreeMap::<&str, Span>::new();
         let mut right = true;
         for (hyper, expr) in bound {
+            if self.has_enough_errors() {
+                return (given, false);
+            }
             if let Some(first) = first.get(&*hyper.text) {
                 let message = format!("`{}` is given twice", hyper.text);
                 self.report(
@@ -333,7 +336,7 @@ impl Checker<'_> {
                 Some((format!("per {}", mine.extent.name()), format!("per {}", hyper.extent.name())))
             }
             (HyperDefault::Mode(mine), HyperDefault::Mode(theirs)) if mine.iter().any(|it| !theirs.contains(it)) => {
-                Some((format!("one of {}", mine.join(" | ")), format!("one of {}", theirs.join(" | "))))
+                Some((format!("one of {}", modes_of(mine)), format!("one of {}", modes_of(theirs))))
             }
             (mine, theirs) if std::mem::discriminant(mine) != std::mem::discriminant(theirs) => {
                 Some((kind(mine).to_string(), kind(theirs).to_string()))
@@ -352,6 +355,7 @@ impl Checker<'_> {
         }
         match (&hyper.default, mine.default.clone()) {
             (HyperDefault::Mode(theirs), HyperDefault::Mode(mine)) => {
+                self.expanded_modes(theirs, span)?;
                 let modes = theirs.iter().map(|mode| match mine.iter().position(|it| it == mode) {
                     Some(position) => self.build(NodeKind::IsMode(id, position as u32), span),
                     None => self.build(NodeKind::Bool(false), span),

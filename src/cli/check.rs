@@ -4,7 +4,7 @@
 
 use super::{Failure, color, count, print, read_source, tell};
 use crate::check::check_with;
-use crate::diagnostic::{Color, Diagnostic, json, render_all};
+use crate::diagnostic::{Color, Diagnostic, harmless_json, json, render_all};
 use crate::library::Beside;
 use crate::syntax::parse;
 use crate::{Severity, SourceFile};
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (errors, warnings) = (with(Severity::Error), with(Severity::Warning));
     let text = if args.json {
         let all = found.iter().flat_map(|(file, all)| all.iter().map(|diagnostic| json(file, diagnostic)));
-        format!("{:#}\n", serde_json::Value::from_iter(all.chain(unreadable.iter().cloned())))
+        harmless_json(&format!("{:#}\n", serde_json::Value::from_iter(all.chain(unreadable.iter().cloned()))))
     } else {
         let color = color(&io::stdout());
         let mut text = String::new();

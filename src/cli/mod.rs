@@ -22,15 +22,14 @@ mod schedule;
 mod train;
 
 use crate::diagnostic::{Color, CompileError, did_you_mean, harmless, render_all};
-use crate::library::Beside;
+use crate::library::{self, Beside};
 use crate::syntax::ast::FileKind;
 use crate::{
     Error, HyperValue, OptimizerBuilder, Rule, SHIPPED, SHIPPED_FRAGMENTS, SHIPPED_SCHEDULES, Schedule, Severity,
     SourceFile, Store,
 };
 use clap::{Parser, Subcommand};
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use unicode_normalization::UnicodeNormalization;
@@ -176,29 +175,12 @@ fn columns() -> Option<usize> {
     console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
 }
 
-/// What is read of a rule file: more than a rule may have, so that a longer one is found out, and never without end.
-const READ: u64 = 1 << 20;
-
 /// Reads a rule file; `-` is stdin.
 fn read_source(path: &Path) -> Result<SourceFile, Failure> {
     let from_stdin = path == Path::new("-");
-    let mut bytes = Vec::new();
-    let read = if from_stdin {
-        io::stdin().lock().take(READ).read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|file| file.take(READ).read_to_end(&mut bytes))
-    };
+    let read = if from_stdin { library::text(io::stdin().lock()) } else { library::read(path) };
     let name = if from_stdin { "(stdin)".to_string() } else { path.to_string_lossy().into_owned() };
-    read.map_err(|error| Failure::Message(format!("cannot read `{name}`: {error}")))?;
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        // It was cut, perhaps inside a character; the parser will say that it is too long.
-        Err(error) if error.as_bytes().len() as u64 == READ => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            return Err(Failure::Message(format!("cannot read `{name}`: it is not UTF-8 (byte {at})")));
-        }
-    };
+    let text = read.map_err(|error| Failure::Message(format!("cannot read `{name}`: {error}")))?;
     let file = SourceFile::new(name, text);
     if !from_stdin {
         return Ok(file);

@@ -193,13 +193,22 @@ fn function(kernel: &Kernel, target: Target) -> cranelift_codegen::ir::Function 
     emit::emit(kernel, target.lanes, emit::unroll(kernel), config)
 }
 
+/// Kernels of more instructions than this have their registers given in a single pass: those of ordinary rules have a tenth
+/// of them, and the time that better code takes grows much faster than the kernel, to seconds for the largest.
+const LONG: usize = 768;
+
 impl Cranelift {
+    /// The settings with which this kernel is compiled.
+    fn for_size(self, kernel: &Kernel) -> Cranelift {
+        Cranelift { single_pass: self.single_pass || kernel.body.len() > LONG, ..self }
+    }
+
     /// The bytes of the code of `kernel`, and its text if `text`.
     fn machine_code(self, kernel: &Kernel, target: Target, text: bool) -> Result<CompiledCode, CodegenError> {
         let mut context = cranelift_codegen::Context::for_function(function(kernel, target));
         context.set_disasm(text);
         let code = context
-            .compile(&**target.isa.target(self), &mut ControlPlane::default())
+            .compile(&**target.isa.target(self.for_size(kernel)), &mut ControlPlane::default())
             .map_err(|error| CodegenError::Failed(error.inner.to_string()))?;
         Ok(code.clone())
     }
@@ -207,7 +216,7 @@ impl Cranelift {
 
 /// Turns a panic of `f` into an error: Cranelift panics where it has no instruction for an operation. Nothing that `f`
 /// was changing is used afterwards.
-fn contained<T>(f: impl FnOnce() -> Result<T, CodegenError>) -> Result<T, CodegenError> {
+pub(crate) fn contained<T>(f: impl FnOnce() -> Result<T, CodegenError>) -> Result<T, CodegenError> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied());

@@ -30,7 +30,7 @@ impl Code {
     pub fn explain(self) -> Explanation {
         let (what, bad, good) = match self {
             Code::SourceTooLong => (
-                "A rule file may have 256 KiB. An update rule is a page of formulas, so a longer file is probably not a rule: \
+                "A rule file may have 256 KiB, one statement 32768 words and signs. An update rule is a page of formulas, so a longer file is probably not a rule: \
                  check the path. If a program writes your rules, let it use `def` and `let` instead of repeating formulas.",
                 None,
                 PLAIN,
@@ -267,12 +267,13 @@ impl Code {
             ),
             Code::TooManyOperations => (
                 "With every `def` inlined, the rule has more than 4096 operations. A `def` is copied wherever it is called, \
-                 so one that calls another twice doubles it. Compute what is used more than once in a `let`.",
+                 so one that calls another twice doubles it. Compute what is used more than once in a `let`. Operations times reductions \
+                 may be 32768 at most.",
                 None,
                 PLAIN,
             ),
             Code::TooManyNames => (
-                "A rule may have 64 states and 256 hypers. Each state costs memory for every element of every parameter; a \
+                "A rule may have 64 states, 256 hypers and 256 inputs, a hyper 256 modes, a list 4096 elements. Each state costs memory for every element of every parameter; a \
                  rule that needs more is probably several rules.",
                 None,
                 PLAIN,

@@ -10,11 +10,20 @@ mod suggest;
 
 pub use explain::Explanation;
 pub(crate) use render::harmless;
+#[cfg(feature = "cli")]
+pub(crate) use render::harmless_json;
 pub use render::{Color, json, render, render_all};
 pub use suggest::did_you_mean;
 
 use crate::source::{SourceFile, Span};
 use std::fmt;
+
+/// The most errors of one file that are found. Who writes a rule sees the first few; more would be the work of a
+/// file that is none.
+pub const MAX_ERRORS: usize = 256;
+
+/// The most bytes of a text in a diagnostic: names may be as long as a file.
+const LONGEST_TEXT: usize = 2000;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +86,17 @@ impl Diagnostic {
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
         self.help = Some(text.into());
         self
+    }
+
+    /// Cuts texts short that nobody would read to the end.
+    pub(crate) fn shorten(&mut self) {
+        let labels = self.secondary.iter_mut().map(|label| &mut label.text);
+        for text in labels.chain([&mut self.message, &mut self.primary.text]).chain(&mut self.help) {
+            if text.len() > LONGEST_TEXT {
+                text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+                text.push_str("...");
+            }
+        }
     }
 
     /// Whether the rule is rejected for it.

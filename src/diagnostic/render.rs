@@ -83,6 +83,20 @@ fn replacement(c: char) -> char {
     }
 }
 
+/// JSON that says the same with such characters as escapes: they stand in its texts only.
+#[cfg(feature = "cli")]
+pub(crate) fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_harmful(c) {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 fn is_harmful(c: char) -> bool {
     let is_control = c.is_control() && c != '\n' && c != '\t';
     let reorders = matches!(c, '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');

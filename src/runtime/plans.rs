@@ -61,6 +61,9 @@ pub(super) struct Plans {
     /// What makes the code, if not the fastest there is.
     #[cfg(feature = "jit")]
     pub(super) codegen: Option<crate::codegen::Codegen>,
+    /// What makes the code in a test.
+    #[cfg(all(test, feature = "jit"))]
+    backend: Option<&'static dyn crate::codegen::Backend>,
     compiled: Vec<Arc<Compiled>>,
     /// Counts plans, to tell them apart.
     pub(super) made: u64,
@@ -225,6 +228,8 @@ impl Plans {
             lanes: crate::codegen::Lanes::Simd,
             #[cfg(feature = "jit")]
             codegen: None,
+            #[cfg(all(test, feature = "jit"))]
+            backend: None,
             compiled: Vec::new(),
             made: 0,
             warning: None,
@@ -268,7 +273,10 @@ impl Plans {
                 self.warn("this CPU has not the instructions that the code generator needs");
                 return Runner::Eval;
             };
-            match backend(isa).compile(kernel, Target { isa, lanes: self.lanes }) {
+            let backend = backend(isa);
+            #[cfg(test)]
+            let backend = self.backend.unwrap_or(backend);
+            match backend.compile(kernel, Target { isa, lanes: self.lanes }) {
                 Ok(code) => return Runner::Code(code),
                 Err(error) => self.warn(&error.to_string()),
             }
@@ -282,5 +290,59 @@ impl Plans {
         self.warning.get_or_insert_with(|| {
             format!("{why}; the evaluator runs instead: it gives the same bits, many times slower")
         });
+    }
+}
+
+#[cfg(all(test, feature = "jit"))]
+mod tests {
+    use crate::codegen::{Backend, Code, CodegenError, Target, Text, contained};
+    use crate::ir::Kernel;
+    use crate::{Engine, Rule, Tensor};
+
+    /// It panics as Cranelift does where it has no instruction for an operation.
+    struct Broken;
+
+    impl Backend for Broken {
+        fn compile(&self, kernel: &Kernel, _: Target) -> Result<Code, CodegenError> {
+            contained(|| panic!("should be implemented in ISLE: kernel `{}`", kernel.name))
+        }
+
+        fn text(&self, _: &Kernel, _: Target, _: Text) -> Result<String, CodegenError> {
+            Err(CodegenError::Failed("no text".into()))
+        }
+    }
+
+    #[test]
+    fn where_the_code_generator_panics_the_evaluator_goes_on() {
+        // Several kernels, and another plan from some step on.
+        for name in ["sgd", "clip_adamw", "radam", "lamb"] {
+            let steps = |engine: Engine, broken_from: Option<usize>| {
+                let mut opt = Rule::shipped(name)?.optimizer().engine(engine).build()?;
+                let (mut w, mut warnings) = ([0.5f32; 21], Vec::new());
+                let mut bits = Vec::new();
+                for step in 0..10 {
+                    if Some(step) == broken_from {
+                        opt.plans.backend = Some(&Broken);
+                        opt.plans.compiled.clear();
+                    }
+                    let g = [0.1 * (step as f32 - 4.0); 21];
+                    opt.step(&mut [Tensor::new("w", &mut w, &g)])?;
+                    bits.extend(w.map(f32::to_bits));
+                    warnings.extend(opt.warning().map(str::to_string));
+                }
+                warnings.dedup();
+                Ok::<_, crate::Error>((bits, warnings))
+            };
+            let (expected, warnings) = steps(Engine::Eval, None).unwrap();
+            assert_eq!(warnings, [""; 0]);
+            assert_eq!(steps(Engine::Jit, None).unwrap(), (expected.clone(), Vec::new()));
+            for from in [0, 3] {
+                let (bits, warnings) = steps(Engine::Jit, Some(from)).unwrap();
+                assert_eq!(bits, expected, "{name}");
+                assert_eq!(warnings.len(), 1, "{warnings:?}");
+                let says = |text: &str| warnings[0].contains(text);
+                assert!(says("the code generator failed: should be implemented in ISLE") && says("the evaluator runs"));
+            }
+        }
     }
 }

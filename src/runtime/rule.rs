@@ -63,7 +63,7 @@ impl Rule {
     /// [`Error::Io`] if it cannot be read, [`Error::Compile`] with every error of the file.
     pub fn load(path: impl AsRef<Path>) -> Result<Rule, Error> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
+        let text = crate::library::read(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
         let file = SourceFile::new(path.to_string_lossy().into_owned(), text);
         Ok(Rule::compile_with(file, &Beside::of(path))?)
     }

@@ -96,7 +96,7 @@ impl Schedule {
     /// [`Error::Io`] if it cannot be read, [`Error::Compile`] with every error of the file.
     pub fn load(path: impl AsRef<Path>) -> Result<Schedule, Error> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
+        let text = crate::library::read(path).map_err(|error| Error::Io { path: path.to_path_buf(), error })?;
         let mut name = path.to_string_lossy().into_owned();
         let file = SourceFile::new(name.clone(), text);
         if !compose::is_path(&name) {

@@ -15,3 +15,4 @@ mod token;
 pub(crate) use mistake::is_name;
 pub use parse::{Comment, Parsed, parse};
 pub use print::{print, print_expr};
+pub use scan::MAX_SOURCE_BYTES;

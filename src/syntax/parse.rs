@@ -12,7 +12,7 @@ use super::ast::{
 use super::expression::{self, Infix, Part};
 use super::mistake::{self, Expected};
 use super::scan::{self, Piece, Place};
-use crate::diagnostic::{self, Code, Diagnostic, Severity};
+use crate::diagnostic::{self, Code, Diagnostic, MAX_ERRORS, Severity};
 use crate::source::{SourceFile, Span};
 use pest::Parser;
 use pest::error::{Error, ErrorVariant, InputLocation};
@@ -76,7 +76,8 @@ pub fn parse(file: &SourceFile) -> Parsed {
     let readable = file.text().len() <= scan::MAX_SOURCE_BYTES;
     let first = scanned.pieces.first().map(|piece| piece.span);
     let items = parser.items(scanned.pieces, true);
-    if parser.header.is_none() && !parser.header_tried && readable {
+    let enough = parser.diagnostics.len() >= MAX_ERRORS;
+    if parser.header.is_none() && !parser.header_tried && readable && !enough {
         parser.report_missing_header(first);
     }
     let docs = match &parser.header {
@@ -85,6 +86,8 @@ pub fn parse(file: &SourceFile) -> Parsed {
     };
     let ast = Ast { docs, header: parser.header, items };
     let mut diagnostics = parser.diagnostics;
+    diagnostics.truncate(MAX_ERRORS);
+    diagnostics.iter_mut().for_each(Diagnostic::shorten);
     diagnostic::sort(&mut diagnostics);
     Parsed { file: file.clone(), ast, comments: scanned.comments, diagnostics }
 }
@@ -129,6 +132,9 @@ impl FileParser<'_> {
     fn items(&mut self, pieces: Vec<Piece>, top: bool) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         for piece in pieces {
+            if self.diagnostics.len() >= MAX_ERRORS {
+                break;
+            }
             let Piece { span, place, broken, block, comment } = piece;
             let node = match broken {
                 true => None,

@@ -8,11 +8,14 @@
 
 use super::parse::Comment;
 use super::token::{Kind, Token, tokens};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, MAX_ERRORS};
 use crate::source::{SourceFile, Span};
 
 /// The most bytes that a file may have.
-pub(super) const MAX_SOURCE_BYTES: usize = 256 * 1024;
+pub const MAX_SOURCE_BYTES: usize = 256 * 1024;
+/// How many words and signs a statement or a declaration may have. No expression of so many is within the limit of
+/// operations, and no list within that of elements; it bounds the memory of their trees.
+const MAX_TOKENS: usize = 1 << 15;
 /// How deep brackets, blocks, prefix operators, `^` and `if then else` may nest, all counted together.
 pub(super) const MAX_NESTING: usize = 64;
 
@@ -117,6 +120,8 @@ struct OpenPiece {
     levels: Vec<Level>,
     /// The sum of what the levels count.
     depth: usize,
+    /// How many words and signs it has.
+    tokens: usize,
     /// The token before.
     last: Token,
 }
@@ -150,6 +155,13 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
+    /// Reports an error, unless there are enough.
+    fn say(&mut self, diagnostic: Diagnostic) {
+        if self.diagnostics.len() < MAX_ERRORS {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
     fn take(&mut self, token: Token) {
         match token.kind {
             Kind::Newline => {
@@ -185,6 +197,7 @@ impl Scanner<'_> {
                 is_head: matches!(word, "if" | "else"),
                 levels: vec![Level { bracket: None, ifs: 0, prefixes: 0 }],
                 depth: 0,
+                tokens: 1,
                 last: token,
             };
             piece.nest(token, word, true);
@@ -198,7 +211,15 @@ impl Scanner<'_> {
         piece.nest_after(token, word, begins, after_operand);
         piece.end = token.end;
         piece.last = token;
-        if piece.depth > limit && !piece.broken {
+        piece.tokens += 1;
+        if piece.tokens > MAX_TOKENS && !piece.broken {
+            piece.broken = true;
+            let message = format!("this statement has more than {MAX_TOKENS} words and signs");
+            let diagnostic = Diagnostic::new(Code::SourceTooLong, span(token), message)
+                .label("the limit is passed here")
+                .help("an update rule is a page of formulas: is this the right file?");
+            self.say(diagnostic);
+        } else if piece.depth > limit && !piece.broken {
             piece.broken = true;
             let diagnostic = Diagnostic::new(
                 Code::NestingTooDeep,
@@ -207,7 +228,7 @@ impl Scanner<'_> {
             )
             .label("one level too deep")
             .help("give an inner part a name of its own with `let`");
-            self.diagnostics.push(diagnostic);
+            self.say(diagnostic);
         }
         self.check_text(token);
     }
@@ -223,7 +244,7 @@ impl Scanner<'_> {
             && !piece.broken
         {
             piece.broken = true;
-            self.diagnostics.push(diagnostic);
+            self.say(diagnostic);
         }
     }
 
@@ -318,7 +339,7 @@ impl Scanner<'_> {
         if let Some((place, text)) = also {
             diagnostic = diagnostic.also(place, text);
         }
-        self.diagnostics.push(diagnostic);
+        self.say(diagnostic);
     }
 
     fn end_piece(&mut self) {
@@ -358,7 +379,7 @@ impl Scanner<'_> {
             let diagnostic = Diagnostic::new(Code::NestingTooDeep, span(token), message)
                 .label("one level too deep")
                 .help("join conditions with `and`");
-            self.diagnostics.push(diagnostic);
+            self.say(diagnostic);
             return;
         }
         if self.piece.is_none() {
@@ -370,7 +391,7 @@ impl Scanner<'_> {
                     Diagnostic::new(Code::UnexpectedToken, span(token), "a block needs `if` before its `{`")
                         .label("nothing stands before it")
                         .help("write `if CONDITION {`, or delete the braces");
-                self.diagnostics.push(diagnostic);
+                self.say(diagnostic);
             }
             self.pieces.push(Piece {
                 span: span(token).at_start(),
@@ -404,7 +425,7 @@ impl Scanner<'_> {
         let diagnostic = Diagnostic::new(Code::UnmatchedBrace, span(token), "this `}` closes nothing")
             .label("no block is open here")
             .help("delete it, or add the `{` that is missing above");
-        self.diagnostics.push(diagnostic);
+        self.say(diagnostic);
     }
 
     /// Ends the innermost block at byte `end`, if one is open.
@@ -426,7 +447,7 @@ impl Scanner<'_> {
             let diagnostic = Diagnostic::new(Code::UnmatchedBrace, open.brace, "this `{` is never closed")
                 .label("the block begins here")
                 .help("add `}` on a line of its own where the block ends");
-            self.diagnostics.push(diagnostic);
+            self.say(diagnostic);
         }
         let end = self.text.trim_end().len();
         while self.close(end as u32) {}

@@ -1,0 +1,4 @@
+//! The oracles, which the tests of the crate share.
+
+#[path = "../tests/oracles/mod.rs"]
+pub mod oracles;
