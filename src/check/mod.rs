@@ -51,7 +51,7 @@ pub const MAX_ELEMENTS: usize = 4096;
 pub const MAX_INPUTS: usize = 256;
 /// Operations of one rule times its reductions: before the result of one is known a sweep ends, and the next may have to
 /// repeat everything that the one before it has computed.
-pub const MAX_REPEATED: u64 = 8 * MAX_OPERATIONS;
+pub const MAX_REPEATED: u64 = 12 * MAX_OPERATIONS;
 /// Nodes of all `def`s together, each with those that it calls: what they may take of memory.
 const MAX_DEF_NODES: usize = 64 * 4096;
 /// Conditions around a statement; each `else if` is a block in a block to every later stage.

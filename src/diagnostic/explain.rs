@@ -268,7 +268,7 @@ impl Code {
             Code::TooManyOperations => (
                 "With every `def` inlined, the rule has more than 4096 operations. A `def` is copied wherever it is called, \
                  so one that calls another twice doubles it. Compute what is used more than once in a `let`. Operations times reductions \
-                 may be 32768 at most.",
+                 may be 49152 at most.",
                 None,
                 PLAIN,
             ),
