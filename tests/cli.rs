@@ -856,7 +856,7 @@ fn apply_tells_which_tensors_skip() {
     assert_eq!((values(&trace["w0"]), values(&trace["w1"])), (vec![-1.0, -2.0, -2.0], vec![-1.0; 3]));
 }
 
-/// Every state of a rule with rows and columns is in the state file, and steps go on from it.
+/// Every state of a rule with rows and columns is in the checkpoint, and steps go on from it.
 #[test]
 fn apply_keeps_rows_and_columns() {
     let folder = Folder::new("apply-rows");

@@ -116,7 +116,7 @@ impl Driver {
         *self = Driver::new(self.schedule.clone(), self.hyper, self.advance);
     }
 
-    /// Where the schedule is, for a state file. Numbers are written by their bits, because states may be infinite.
+    /// Where the schedule is, for a checkpoint. Numbers are written by their bits, because states may be infinite.
     pub(crate) fn saved(&self) -> Value {
         let bits = |x: &f64| format!("{:016x}", x.to_bits());
         let parts: Vec<Vec<String>> =
@@ -134,7 +134,7 @@ impl Driver {
         })
     }
 
-    /// Takes up where a state file says that the schedule was.
+    /// Takes up where a checkpoint says that the schedule was.
     pub(crate) fn restore(&mut self, entry: &Value) -> Result<(), String> {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
         if text("schedule") != self.schedule.to_string() {

@@ -5,7 +5,7 @@
 //! and drives a hyper of a group when an optimizer is built with it. `s` counts completed steps from 0, and each part of
 //! a joined schedule counts from its own start. All arithmetic is f64 by the evaluator of scalar code. A schedule without
 //! state or inputs gives its value at any step in any order; one with state is stepped by the optimizer that it drives,
-//! whose state files keep it.
+//! whose checkpoints keep it.
 
 mod compose;
 mod driver;

@@ -1,4 +1,4 @@
-//! Going on from a state file gives the bits of never having stopped.
+//! Going on from a checkpoint gives the bits of never having stopped.
 
 use crate::{Scratch, bytes, optimizer, rule, values};
 use updraft::{Optimizer, Rule, SHIPPED, StateValues, Storage, Tensor};
@@ -59,7 +59,7 @@ impl Model {
     }
 }
 
-/// Steps, and in one run a state file in between, in each way of going on.
+/// Steps, and in one run a checkpoint in between, in each way of going on.
 fn compare(build: &dyn Fn() -> Optimizer, name: &str) {
     let file = Scratch::new(name);
     let (mut straight, mut model) = (build(), Model::new());

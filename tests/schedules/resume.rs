@@ -1,4 +1,4 @@
-//! Going on from a state file gives the bits of never having stopped, schedules included.
+//! Going on from a checkpoint gives the bits of never having stopped, schedules included.
 
 use crate::{driven, file, number, probe, rule, schedule};
 use std::path::PathBuf;
