@@ -109,8 +109,8 @@ fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let at = |found: fs::Metadata| (found.dev(), found.ino());
-        matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(own), Ok(found)) if at(own.clone()) == at(found.clone()))
+        let at = |found: io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+        at(file.metadata()).is_some_and(|own| at(fs::symlink_metadata(path)) == Some(own))
     }
     #[cfg(not(unix))]
     {

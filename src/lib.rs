@@ -46,7 +46,7 @@
 //!   again or finds in a temporary array, whichever moves the fewest bytes.
 //! - [`codegen`]: machine code for a [`Kernel`](ir::Kernel). **The one folder that knows Cranelift**, and
 //!   beside it the crate's own back end for AVX2.
-//! - [`runtime`]: optimizers, groups, state, tensors. **Bad input is found before anything is changed.**
+//! - [`runtime`]: optimizers, groups, state, tensors, checkpoints. **Bad input is found before anything is changed.**
 //! - [`schedule`]: hypers that change with the step: the same front end, scalar code only.
 //!
 #![cfg_attr(

@@ -5,7 +5,7 @@
 
 use super::{Failure, count, print};
 use crate::Checkpoint;
-use crate::diagnostic::harmless;
+use crate::diagnostic::{harmless, harmless_json};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,12 +26,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let checkpoint = Checkpoint::read(&args.file)?;
     if args.json {
-        return print(&format!("{:#}\n", as_json(&checkpoint)));
+        return print(&harmless_json(&format!("{:#}\n", as_json(&checkpoint))));
     }
     if args.program {
         return print(&harmless(checkpoint.program()));
     }
-    print(&harmless(&text(&checkpoint)))
+    print(&text(&checkpoint))
 }
 
 /// The JSON of a key of the metadata.
@@ -59,6 +59,7 @@ fn as_json(checkpoint: &Checkpoint) -> Value {
     })
 }
 
+/// Each text of the file is a [`field`] of a line.
 fn text(checkpoint: &Checkpoint) -> String {
     let tensors: Vec<&str> = checkpoint.tensors().collect();
     let steps = || tensors.iter().map(|name| checkpoint.steps(name));

@@ -4,7 +4,7 @@
 use crate::{Folder, names};
 use std::path::Path;
 use std::process::Command;
-use updraft::Checkpoint;
+use updraft::{Checkpoint, Rule, Tensor};
 
 /// Runs a command in a folder: whether it succeeded, stdout, stderr.
 fn run(folder: &Path, line: &str) -> (bool, String, String) {
@@ -114,4 +114,25 @@ fn inspect_shows_what_there_is() {
     std::fs::write(&path, bytes).unwrap();
     let (ok, out, error) = run(&folder.0, "inspect run.safetensors");
     assert!(!ok && out.is_empty() && error.contains("it is damaged"), "{out}{error}");
+}
+
+/// Names come from files, and a terminal does what it is told.
+#[test]
+fn nothing_that_a_checkpoint_says_moves_the_terminal() {
+    let folder = Folder::new("escapes");
+    let name = "w\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\nrule forged\t";
+    let mut opt = Rule::shipped("sgd").unwrap().optimizer().group(name, "*", |g| Ok(g)).unwrap().build().unwrap();
+    opt.step(&mut [Tensor::new(name, &mut [1.0f32], &[0.5])]).unwrap();
+    opt.save(folder.0.join("x.safetensors")).unwrap();
+    for line in ["inspect x.safetensors", "inspect x.safetensors --program", "inspect x.safetensors --json"] {
+        let (ok, out, error) = run(&folder.0, line);
+        assert!(ok && error.is_empty(), "{line}: {error}");
+        let harmful = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!out.contains(harmful), "{line}: {out:?}");
+        assert!(!out.lines().any(|line| line.starts_with("rule forged")), "{line}: {out}");
+    }
+    // As data the name is what it is.
+    let (_, json, _) = run(&folder.0, "inspect x.safetensors --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["steps"][name], 1);
 }
